@@ -1,0 +1,243 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Member is one cluster that has joined an ApplicationNetwork. Its name is the
+// cluster's name in the mesh: unique in the fleet and never reused for another
+// cluster while the first is a member.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=isthmus
+// +kubebuilder:printcolumn:name="Network",type=string,JSONPath=`.spec.applicationNetwork`
+// +kubebuilder:printcolumn:name="Release",type=string,JSONPath=`.status.release`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Member struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   MemberSpec   `json:"spec"`
+	Status MemberStatus `json:"status,omitempty"`
+}
+
+// MemberList is a list of Members.
+//
+// +kubebuilder:object:root=true
+type MemberList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Member `json:"items"`
+}
+
+// MemberSpec is one cluster's place in its network.
+type MemberSpec struct {
+	// ApplicationNetwork is the name of the network that the cluster joins.
+	ApplicationNetwork string `json:"applicationNetwork"`
+
+	// Cluster says how to reach the cluster's API server.
+	Cluster Cluster `json:"cluster"`
+
+	// Location is the region of the cluster, for people.
+	Location string `json:"location,omitempty"`
+
+	// Connectivity is how other members reach this one's workloads.
+	Connectivity Connectivity `json:"connectivity,omitempty"`
+
+	// ControlPlane says where the member's istiod runs.
+	ControlPlane ControlPlane `json:"controlPlane,omitempty"`
+
+	// Upgrade says which release the member runs. Default: the network's.
+	Upgrade *Upgrade `json:"upgrade,omitempty"`
+
+	// MaintenanceWindows in which the member may change. Without any: always.
+	MaintenanceWindows []MaintenanceWindow `json:"maintenanceWindows,omitempty"`
+
+	// Suspend stops every change on the member, drift correction included.
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// ClusterType is a kind of cluster.
+// +kubebuilder:validation:Enum=AKS;Kubernetes
+type ClusterType string
+
+// The kinds of cluster.
+const (
+	// ClusterAKS is reached by its Azure resource id and an Entra token.
+	ClusterAKS ClusterType = "AKS"
+	// ClusterKubernetes is reached by a kubeconfig in a Secret of the hub.
+	ClusterKubernetes ClusterType = "Kubernetes"
+)
+
+// Cluster says how to reach a cluster's API server.
+type Cluster struct {
+	// Type is the kind of cluster.
+	Type ClusterType `json:"type"`
+
+	// ResourceID is the cluster's Azure resource id; only with type AKS.
+	ResourceID string `json:"resourceID,omitempty"`
+
+	// KubeconfigRef names a Secret beside the Member on the hub; only with type
+	// Kubernetes.
+	KubeconfigRef *SecretKeyReference `json:"kubeconfigRef,omitempty"`
+}
+
+// SecretKeyReference names one key of a Secret in the same namespace.
+type SecretKeyReference struct {
+	// Name of the Secret.
+	Name string `json:"name"`
+
+	// Key in the Secret. Default: "value", else "value.yaml", as Flux has it.
+	Key string `json:"key,omitempty"`
+}
+
+// Connectivity is how other members reach this one's workloads.
+type Connectivity struct {
+	// Network is the name of the L3 network that the member's pods are in:
+	// members that name the same one reach each other's pods directly.
+	// Default: the member's name.
+	// +kubebuilder:validation:MaxLength=63
+	Network string `json:"network,omitempty"`
+
+	// EastWestGateway is the member's door for traffic from other networks.
+	EastWestGateway EastWestGateway `json:"eastWestGateway,omitempty"`
+}
+
+// Visibility says from where a gateway's address can be reached.
+// +kubebuilder:validation:Enum=Internal;External
+type Visibility string
+
+// The visibilities.
+const (
+	// VisibilityInternal is an address inside the private network.
+	VisibilityInternal Visibility = "Internal"
+	// VisibilityExternal is a public address.
+	VisibilityExternal Visibility = "External"
+)
+
+// EastWestGateway is the member's door for traffic from other networks.
+type EastWestGateway struct {
+	// Visibility says from where the gateway's address can be reached.
+	// +kubebuilder:default=Internal
+	Visibility Visibility `json:"visibility,omitempty"`
+}
+
+// Placement says where an istiod runs.
+// +kubebuilder:validation:Enum=Member;Hosted
+type Placement string
+
+// The placements.
+const (
+	// PlacementMember runs istiod in the member itself.
+	PlacementMember Placement = "Member"
+	// PlacementHosted runs the member's istiod in another member.
+	PlacementHosted Placement = "Hosted"
+)
+
+// ControlPlane says where the member's istiod runs.
+type ControlPlane struct {
+	// Placement says where the member's istiod runs.
+	// +kubebuilder:default=Member
+	Placement Placement `json:"placement,omitempty"`
+
+	// Host is the member that runs it; only with placement Hosted.
+	Host string `json:"host,omitempty"`
+}
+
+// Weekday is a day of the week.
+// +kubebuilder:validation:Enum=Mon;Tue;Wed;Thu;Fri;Sat;Sun
+type Weekday string
+
+// MaintenanceWindow is a weekly span of time.
+type MaintenanceWindow struct {
+	// Days on which the window opens.
+	// +kubebuilder:validation:MinItems=1
+	Days []Weekday `json:"days"`
+
+	// Start is the time of day at which it opens, "15:04".
+	// +kubebuilder:validation:Pattern=`^([01][0-9]|2[0-3]):[0-5][0-9]$`
+	Start string `json:"start"`
+
+	// Duration for which it stays open.
+	Duration metav1.Duration `json:"duration"`
+
+	// Timezone of Start, an IANA name. Default UTC.
+	Timezone string `json:"timezone,omitempty"`
+}
+
+// MemberStatus is what the hub observes of the member.
+type MemberStatus struct {
+	// ObservedGeneration of the spec that the conditions speak of.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions: Ready; Reconciling and Stalled only while true.
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// LastHandledReconcileAt is the last handled value of the annotation
+	// reconcile.fluxcd.io/requestedAt.
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
+
+	// AppliedRevision is the commit whose bundle was last applied whole, in
+	// Flux's form "main@sha1:…".
+	AppliedRevision string `json:"appliedRevision,omitempty"`
+
+	// AttemptedRevision is the commit whose bundle was last tried.
+	AttemptedRevision string `json:"attemptedRevision,omitempty"`
+
+	// Digest of the bundle last applied whole.
+	Digest string `json:"digest,omitempty"`
+
+	// Release that the bundle last applied whole carries.
+	Release string `json:"release,omitempty"`
+
+	// Objects in the member's inventory.
+	Objects int32 `json:"objects,omitempty"`
+
+	// ClusterUID is the UID of the cluster's kube-system namespace, by which one
+	// cluster is known under any name.
+	ClusterUID string `json:"clusterUID,omitempty"`
+
+	// Drift is the last difference that was put back.
+	Drift *DriftStatus `json:"drift,omitempty"`
+
+	// Certificates that the member was given, by tier.
+	// +listType=map
+	// +listMapKey=tier
+	Certificates []CertificateStatus `json:"certificates,omitempty"`
+}
+
+// DriftStatus sums up the drift of one member.
+type DriftStatus struct {
+	// Corrected counts the objects put back since the member joined.
+	Corrected int64 `json:"corrected,omitempty"`
+
+	// LastCorrected is when an object was last put back.
+	LastCorrected *metav1.Time `json:"lastCorrected,omitempty"`
+
+	// LastObject that was put back, as Kind/namespace/name.
+	LastObject string `json:"lastObject,omitempty"`
+}
+
+// CertificateStatus tells which CA certificate a member has; never the key.
+type CertificateStatus struct {
+	// Tier is Root or Intermediate.
+	// +kubebuilder:validation:Enum=Root;Intermediate
+	Tier string `json:"tier"`
+
+	// Serial number, hexadecimal.
+	Serial string `json:"serial"`
+
+	// NotAfter is when the certificate expires.
+	NotAfter metav1.Time `json:"notAfter"`
+}
+
+// GetConditions returns the status conditions.
+func (m *Member) GetConditions() []metav1.Condition { return m.Status.Conditions }
+
+// SetConditions replaces the status conditions.
+func (m *Member) SetConditions(c []metav1.Condition) { m.Status.Conditions = c }
