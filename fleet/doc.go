@@ -1,0 +1,2 @@
+// Package fleet is the fleet as written in Git.
+package fleet
