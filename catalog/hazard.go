@@ -1,0 +1,198 @@
+package catalog
+
+// Concern is the part of a fleet that a hazard needs to do harm; a fleet
+// without that part need not be told.
+type Concern string
+
+// The concerns.
+const (
+	// ConcernPeers: members read each other's API servers, so their credentials
+	// are rotated and their connections come and go.
+	ConcernPeers Concern = "Peers"
+	// ConcernGateway: traffic between networks.
+	ConcernGateway Concern = "EastWestGateway"
+	// ConcernWaypoint: waypoints, and those used from other networks.
+	ConcernWaypoint Concern = "Waypoint"
+	// ConcernTrustDomain: a trust domain other than cluster.local.
+	ConcernTrustDomain Concern = "TrustDomain"
+	// ConcernRotation: CA certificates are replaced.
+	ConcernRotation Concern = "CertificateRotation"
+	// ConcernUpgrade: what changes when a member moves to the release.
+	ConcernUpgrade Concern = "Upgrade"
+	// ConcernScale: large meshes.
+	ConcernScale Concern = "Scale"
+)
+
+// Span is the versions from From up to, but not including, Before. An empty end
+// is open.
+type Span struct {
+	From   string `json:"from,omitempty"`
+	Before string `json:"before,omitempty"`
+}
+
+// Hazard is a known fault or surprise of some releases.
+type Hazard struct {
+	// ID is stable and UpperCamelCase.
+	ID string `json:"id"`
+	// Summary says what happens.
+	Summary string `json:"summary"`
+	// Concern is the part of a fleet that it takes.
+	Concern Concern `json:"concern"`
+	// Affected are the versions that have it.
+	Affected []Span `json:"affected"`
+	// Fixed are the first versions without it, one per minor; empty when there
+	// is nothing to fix or no fix yet.
+	Fixed []string `json:"fixed,omitempty"`
+	// Advice says what to do.
+	Advice string `json:"advice"`
+	// Issue is Istio's issue or pull request, "istio#61092"; may be empty.
+	Issue string `json:"issue,omitempty"`
+	// Handled means that isthmus renders or acts around it, so that nobody needs
+	// to be warned.
+	Handled bool `json:"handled,omitempty"`
+}
+
+// Matches tells whether the version is affected.
+func (h Hazard) Matches(version string) bool {
+	for _, span := range h.Affected {
+		if span.contains(version) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s Span) contains(version string) bool {
+	return (s.From == "" || Compare(version, s.From) >= 0) &&
+		(s.Before == "" || Compare(version, s.Before) < 0)
+}
+
+// hazards is the table that validation, rendering and reconciling read. Sources
+// are Istio's release notes and the issues named, checked against the code of
+// the releases in question.
+var hazards = []Hazard{
+	{
+		ID: "PeerRotationGap", Concern: ConcernPeers,
+		Summary:  "rotating a peer credential drops the old connection before the new one has synced",
+		Affected: []Span{{Before: "1.30.0"}}, Fixed: []string{"1.30.0"},
+		Advice: "use credentials that do not expire, or restart istiod after each rotation",
+	},
+	{
+		ID: "PeerRotationDeadlock", Concern: ConcernPeers, Issue: "istio#60612",
+		Summary:  "rotating a peer credential can deadlock and leave a stale registry",
+		Affected: []Span{{From: "1.30.0", Before: "1.30.3"}}, Fixed: []string{"1.30.3"},
+		Advice: "do not rotate peer credentials on this release",
+	},
+	{
+		ID: "PeerRotationLosesGateway", Concern: ConcernPeers, Issue: "istio#60920",
+		Summary:  "rotating a peer credential can lose the peer's network gateway and its endpoints",
+		Affected: []Span{{From: "1.30.0", Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
+		Advice: "do not rotate peer credentials on this release",
+	},
+	{
+		ID: "PeerRotationStaleAmbient", Concern: ConcernPeers, Issue: "istio#60033",
+		Summary:  "after rotating a peer credential the ambient index keeps objects of the old connection",
+		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
+		Advice: "restart istiod after each rotation",
+	},
+	{
+		ID: "PeerInformerStuck", Concern: ConcernPeers, Issue: "istio#58047",
+		Summary:  "a failed peer connection stays stuck until istiod restarts",
+		Affected: []Span{{Before: "1.28.3"}}, Fixed: []string{"1.28.3", "1.29.0"},
+		Advice: "move to 1.29 or newer",
+	},
+	{
+		ID: "PeerLeak", Concern: ConcernPeers,
+		Summary:  "removed and updated peers leak memory and goroutines in istiod",
+		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
+		Advice: "restart istiod now and then while members come and go",
+	},
+	{
+		ID: "ReadyBeforePeers", Concern: ConcernPeers,
+		Summary:  "istiod reports ready with local data only, before its peers have synced",
+		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
+		Advice: "do not read ready as converged",
+	},
+	{
+		ID: "ReaderWithoutConfigMaps", Concern: ConcernPeers,
+		Summary:  "a peer whose reader role lacks configmaps is given a wrong trust domain",
+		Affected: []Span{{From: "1.29.0", Before: "1.29.2"}}, Fixed: []string{"1.29.2", "1.30.0"},
+		Advice:  "deliver the reader role before istiod",
+		Handled: true,
+	},
+	{
+		ID: "WaypointBypassedByIngress", Concern: ConcernWaypoint, Issue: "istio#61092",
+		Summary:  "ingress bypasses a waypoint on another network, and its policy is not enforced",
+		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
+		Advice: "security: do not rely on a remote waypoint's policy for ingress traffic",
+	},
+	{
+		ID: "GatewayDenyAll", Concern: ConcernGateway, Issue: "istio#60806",
+		Summary:  "an L7 AuthorizationPolicy makes the east-west gateway deny everything",
+		Affected: []Span{{Before: "1.29.6"}, {From: "1.30.0", Before: "1.30.3"}}, Fixed: []string{"1.29.6", "1.30.3"},
+		Advice: "attach L7 policies to waypoints only",
+	},
+	{
+		ID: "CustomTrustDomain", Concern: ConcernTrustDomain, Issue: "istio#58427",
+		Summary:  "a trust domain other than cluster.local breaks mTLS between networks",
+		Affected: []Span{{Before: "1.28.1"}}, Fixed: []string{"1.28.1"},
+		Advice: "use cluster.local on this release",
+	},
+	{
+		ID: "IngressFlagDocumentedTrue", Concern: ConcernGateway,
+		Summary:  "AMBIENT_ENABLE_MULTI_NETWORK_INGRESS is documented as on by default and is off",
+		Affected: []Span{{From: "1.29.0"}},
+		Advice:   "set it explicitly",
+		Handled:  true,
+	},
+	{
+		ID: "RootContainmentByBytes", Concern: ConcernRotation,
+		Summary:  "a changed root bundle is only taken if the old text is a contiguous part of the new",
+		Affected: []Span{{From: "1.26.0", Before: "1.30.0"}}, Fixed: []string{"1.30.0"},
+		Advice: "append or prepend roots, never reorder them",
+	},
+	{
+		ID: "ZtunnelKeepsOldRoot", Concern: ConcernRotation,
+		Summary:  "ztunnel's CA client keeps the root it started with",
+		Affected: []Span{{Before: "1.28.6"}, {From: "1.29.0", Before: "1.29.2"}}, Fixed: []string{"1.28.6", "1.29.2", "1.30.0"},
+		Advice: "restart ztunnel when the root changes",
+	},
+	{
+		ID: "LeafOutlivesIntermediate", Concern: ConcernRotation,
+		Summary:  "workload certificates may outlive the intermediate that signed them",
+		Affected: []Span{{Before: "1.28.7"}, {From: "1.29.0", Before: "1.29.3"}}, Fixed: []string{"1.28.7", "1.29.3", "1.30.0"},
+		Advice: "renew the intermediate at least one workload lifetime before it expires",
+	},
+	{
+		ID: "GatewayListeners", Concern: ConcernGateway,
+		Summary:  "the east-west gateway takes no listeners other than HBONE",
+		Affected: []Span{{Before: "1.30.0"}}, Fixed: []string{"1.30.0"},
+		Advice:  "leave other listeners out",
+		Handled: true,
+	},
+	{
+		ID: "WebhookPolicyFlip", Concern: ConcernUpgrade,
+		Summary:  "istiod changes the failure policy of its validation webhooks from Ignore to Fail",
+		Affected: []Span{{From: "1.0.0"}},
+		Advice:   "deliver them with Fail",
+		Handled:  true,
+	},
+	{
+		ID: "IptablesReconciled", Concern: ConcernUpgrade,
+		Summary:  "the CNI agent rewrites the rules of running pods when it starts",
+		Affected: []Span{{From: "1.29.0"}},
+		Advice:   "expect it on the upgrade from an older release",
+	},
+	{
+		ID: "ExcludedNamespacesLeave", Concern: ConcernUpgrade,
+		Summary:  "the CNI agent takes pods of excluded namespaces out of the mesh",
+		Affected: []Span{{From: "1.30.0"}},
+		Advice:   "check excluded namespaces before the upgrade from an older release",
+	},
+	{
+		ID: "ReconnectTooLarge", Concern: ConcernScale,
+		Summary:  "ztunnel's reconnect request exceeds 4 MiB at about 40,000 workloads",
+		Affected: []Span{{From: "1.30.4"}},
+		Advice:   "raise ISTIO_GPRC_MAXRECVMSGSIZE on istiod by 1 MiB per 10,000 workloads",
+	},
+}
