@@ -1,0 +1,105 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// ErrNotFound says that a vault holds nothing under a name.
+var ErrNotFound = errors.New("not in the vault")
+
+// Directory is a vault in a folder: one file per CA with its certificate and
+// key, for demos, tests and air-gapped fleets. Whoever can read the folder can
+// impersonate every workload of the network.
+type Directory struct {
+	path string
+}
+
+// OpenDirectory returns the vault in a folder, which it makes when missing. A
+// folder that others than its owner can enter is refused.
+func OpenDirectory(path string) (*Directory, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make vault folder: %w", err)
+	}
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	return &Directory{path: path}, nil
+}
+
+// Get returns what Put stored under the name, or an error wrapping [ErrNotFound].
+func (d *Directory) Get(_ context.Context, name string) ([]byte, error) {
+	file := d.file(name)
+	if err := private(file); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%q: %w", name, ErrNotFound)
+	} else if err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %q from the vault: %w", name, err)
+	}
+	return data, nil
+}
+
+// Put stores data under the name, whole or not at all, also across a crash.
+func (d *Directory) Put(_ context.Context, name string, data []byte) error {
+	if err := replaceFile(d.file(name), data); err != nil {
+		return fmt.Errorf("write %q to the vault: %w", name, err)
+	}
+	return nil
+}
+
+func (d *Directory) file(name string) string {
+	return filepath.Join(d.path, filepath.FromSlash(name)+".pem")
+}
+
+// private refuses a file or folder that others than its owner can use.
+func private(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("check the vault's permissions: %w", err)
+	}
+	if loose := info.Mode().Perm() & 0o077; loose != 0 {
+		return fmt.Errorf("vault %q is open to others (mode %04o): run chmod go= on it", path, info.Mode().Perm())
+	}
+	return nil
+}
+
+// replaceFile writes a file of mode 0600 by way of a temporary one beside it,
+// flushed to disk before it takes the name and with its folder after.
+func replaceFile(path string, data []byte) (err error) {
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	// os.CreateTemp makes files of mode 0600.
+	temporary, err := os.CreateTemp(folder, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temporary.Name())
+		}
+	}()
+	if _, err := temporary.Write(data); err != nil {
+		_ = temporary.Close()
+		return err
+	}
+	if err := errors.Join(temporary.Sync(), temporary.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary.Name(), path); err != nil {
+		return err
+	}
+	parent, err := os.Open(folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.Sync(), parent.Close())
+}
