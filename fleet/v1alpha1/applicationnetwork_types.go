@@ -9,6 +9,7 @@ import (
 // Kubernetes Application Network.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$')",message="metadata.name must be 3 to 24 lower-case letters, digits and dashes"
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=appnet,categories=isthmus
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
@@ -67,6 +68,8 @@ type ApplicationNetworkSpec struct {
 type Trust struct {
 	// Domain is the SPIFFE trust domain of every workload.
 	// +kubebuilder:default="cluster.local"
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Domain string `json:"domain,omitempty"`
 
 	// Vault is where the CA keys live.
@@ -96,22 +99,27 @@ const (
 )
 
 // Vault is where CA keys live.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.type) && self.type == 'KeyVault') == has(self.url)",message="url is set with type KeyVault, and only then"
 type Vault struct {
 	// Type is the kind of vault.
 	// +kubebuilder:default=Directory
 	Type VaultType `json:"type,omitempty"`
 
-	// URL of the Azure Key Vault; only with type KeyVault.
+	// URL of the Azure Key Vault, https; only with type KeyVault.
+	// +kubebuilder:validation:MaxLength=2048
 	URL string `json:"url,omitempty"`
 }
 
 // CertificateLifetime is how long certificates of one tier live.
 type CertificateLifetime struct {
 	// Validity is the lifetime of one certificate.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	Validity *metav1.Duration `json:"validity,omitempty"`
 
 	// RotateAt is the share of the lifetime after which a certificate is
-	// replaced, in per cent.
+	// replaced, in per cent, from 10% to 90%.
 	// +kubebuilder:validation:Pattern=`^[1-9][0-9]?%$`
 	RotateAt string `json:"rotateAt,omitempty"`
 }
@@ -133,6 +141,8 @@ type DataPlane struct {
 	// Namespace is the system namespace; Istio needs the same name on every
 	// member.
 	// +kubebuilder:default="applink-system"
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Namespace string `json:"namespace,omitempty"`
 
 	// MTLS is the mode for enrolled workloads.
@@ -177,6 +187,8 @@ type MeshNamespace struct {
 type Waypoint struct {
 	// Name of the Gateway object and of its Service.
 	// +kubebuilder:default="waypoint"
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 
 	// Global lets clients on other members use the waypoint.
@@ -208,6 +220,9 @@ const (
 )
 
 // Upgrade says which release a member runs.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.version) || self.mode == 'SelfManaged'",message="version is only for mode SelfManaged"
+// +kubebuilder:validation:XValidation:rule="!has(self.channel) || self.mode == 'FullyManaged'",message="channel is only for mode FullyManaged"
 type Upgrade struct {
 	// Mode says who chooses the version.
 	// +kubebuilder:default=SelfManaged
@@ -238,10 +253,13 @@ type Ring struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 
-	// Selector of members by label. Without it: the members of no earlier ring.
+	// Selector of members by label. Without it, in the last ring only: the
+	// members of no earlier ring.
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 
 	// Soak is how long the ring must stay healthy before the next one starts.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	Soak *metav1.Duration `json:"soak,omitempty"`
 
 	// MaxConcurrent is how many members change at once: a count or a share.

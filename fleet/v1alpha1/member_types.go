@@ -9,6 +9,7 @@ import (
 // cluster while the first is a member.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$')",message="metadata.name must be 3 to 24 lower-case letters, digits and dashes"
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=isthmus
 // +kubebuilder:printcolumn:name="Network",type=string,JSONPath=`.spec.applicationNetwork`
@@ -36,6 +37,7 @@ type MemberList struct {
 // MemberSpec is one cluster's place in its network.
 type MemberSpec struct {
 	// ApplicationNetwork is the name of the network that the cluster joins.
+	// +kubebuilder:validation:MinLength=1
 	ApplicationNetwork string `json:"applicationNetwork"`
 
 	// Cluster says how to reach the cluster's API server.
@@ -73,6 +75,9 @@ const (
 )
 
 // Cluster says how to reach a cluster's API server.
+//
+// +kubebuilder:validation:XValidation:rule="(self.type == 'AKS') == has(self.resourceID)",message="resourceID is set with type AKS, and only then"
+// +kubebuilder:validation:XValidation:rule="(self.type == 'Kubernetes') == has(self.kubeconfigRef)",message="kubeconfigRef is set with type Kubernetes, and only then"
 type Cluster struct {
 	// Type is the kind of cluster.
 	Type ClusterType `json:"type"`
@@ -88,9 +93,13 @@ type Cluster struct {
 // SecretKeyReference names one key of a Secret in the same namespace.
 type SecretKeyReference struct {
 	// Name of the Secret.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
 
 	// Key in the Secret. Default: "value", else "value.yaml", as Flux has it.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-._a-zA-Z0-9]+$`
 	Key string `json:"key,omitempty"`
 }
 
@@ -100,6 +109,7 @@ type Connectivity struct {
 	// members that name the same one reach each other's pods directly.
 	// Default: the member's name.
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$`
 	Network string `json:"network,omitempty"`
 
 	// EastWestGateway is the member's door for traffic from other networks.
@@ -138,6 +148,8 @@ const (
 )
 
 // ControlPlane says where the member's istiod runs.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.placement) && self.placement == 'Hosted') == has(self.host)",message="host is set with placement Hosted, and only then"
 type ControlPlane struct {
 	// Placement says where the member's istiod runs.
 	// +kubebuilder:default=Member
@@ -161,7 +173,9 @@ type MaintenanceWindow struct {
 	// +kubebuilder:validation:Pattern=`^([01][0-9]|2[0-3]):[0-5][0-9]$`
 	Start string `json:"start"`
 
-	// Duration for which it stays open.
+	// Duration for which it stays open, up to 168h.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	Duration metav1.Duration `json:"duration"`
 
 	// Timezone of Start, an IANA name. Default UTC.
