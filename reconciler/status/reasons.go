@@ -1,0 +1,39 @@
+package status
+
+// Reasons of conditions. Renaming or reusing one breaks those who alert on it.
+// Reasons of package source and of a member's API are used as they are.
+const (
+	// ReasonApplied: everything of the accepted commit is applied and healthy.
+	ReasonApplied = "Applied"
+	// ReasonApplying: a commit is being applied.
+	ReasonApplying = "Applying"
+	// ReasonSuspended: spec.suspend is set; nothing is changed.
+	ReasonSuspended = "Suspended"
+	// ReasonInvalidFleet: the commit does not load, validate or render.
+	ReasonInvalidFleet = "InvalidFleet"
+	// ReasonNonFastForward: the branch's head does not descend from the accepted
+	// commit.
+	ReasonNonFastForward = "NonFastForward"
+	// ReasonDeletionGuard: the commit removes more than the guard allows.
+	ReasonDeletionGuard = "DeletionGuard"
+	// ReasonHubFailed: the hub's own API did not take a change.
+	ReasonHubFailed = "HubFailed"
+	// ReasonSecretNotFound: a Secret that a spec names is not on the hub.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonMembersNotReady: the commit is accepted, some member is not there yet.
+	ReasonMembersNotReady = "MembersNotReady"
+	// ReasonNoMembers: the commit is accepted and has no member.
+	ReasonNoMembers = "NoMembers"
+	// ReasonTrustFailed: the member's CA could not be made or read.
+	ReasonTrustFailed = "TrustFailed"
+	// ReasonClusterClaimed: another Member has the same cluster.
+	ReasonClusterClaimed = "ClusterClaimed"
+	// ReasonNotSupported: the member asks for what this version cannot do yet.
+	ReasonNotSupported = "NotSupported"
+	// ReasonApplyFailed: the member's API refused an object.
+	ReasonApplyFailed = "ApplyFailed"
+	// ReasonLeaving: the member is being removed from its cluster.
+	ReasonLeaving = "Leaving"
+	// ReasonWaitingForFleet: the fleet's commit has not been rendered yet.
+	ReasonWaitingForFleet = "WaitingForFleet"
+)
