@@ -1,0 +1,37 @@
+// Package apply brings one member to what a bundle says, keeps it there, and
+// takes everything away again when the member leaves.
+//
+// [Apply] is the one way of writing, for delivery and for drift alike. Its
+// order: the system namespace; the inventory, written ahead; then stage by
+// stage (see bundle.Stages), each healthy before the next begins; then what
+// only the old inventory lists is pruned, in reverse order; last the final
+// inventory. [Correct] is the same for single objects, [Watch] tells which,
+// and [Remove] is the way back.
+//
+// The inventory lives on the member, in the system namespace. So that
+// namespace comes first and goes last: as long as anything of ours is left, the
+// list of it is there too, whoever looks and whatever was interrupted.
+//
+// Guaranteed:
+//   - Nothing is created before the inventory on the member lists it, so a
+//     process that dies at any moment leaves no orphan; the next call goes on.
+//   - Nothing is written when nothing changed. What is known from a watch or
+//     from the last write costs no request; the rest is compared by server-side
+//     dry run.
+//   - Only what the inventory lists is pruned, only after every desired object
+//     was applied, and only if it is still ours. Deleting what is gone succeeds.
+//   - No object is deleted to be created anew.
+//   - A failing object does not keep the others of its stage back; later stages
+//     do not start. Every failure names its object and has a reason.
+//   - No value of a Secret is received, remembered or part of an error: answers
+//     are metadata only, and hashes of Secrets are keyed and stay in memory.
+//
+// Not guaranteed: that a healthy stage stays healthy, and that two processes
+// with different sets for one member agree; leader election is the caller's.
+//
+// Fields that others own are left alone because they are not part of what we
+// apply, and server-side apply touches nothing else: webhooks' caBundle and
+// the failurePolicy that istiod turns to Fail (rendered as Fail already),
+// replicas of what an autoscaler scales, the Gateways' annotation
+// gateway.istio.io/controller-version, and every status.
+package apply

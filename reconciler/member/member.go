@@ -1,0 +1,106 @@
+package member
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+)
+
+// Member is one reachable cluster: its clients, which share one connection,
+// one budget and one view of the kinds that it serves. Safe for concurrent use.
+type Member struct {
+	// Dynamic reads and writes whole objects.
+	Dynamic dynamic.Interface
+	// Metadata reads and writes objects and returns only their metadata: what
+	// a Secret holds is never received.
+	Metadata metadata.Interface
+	// Discovery asks the API server, without a cache.
+	Discovery discovery.DiscoveryInterface
+	// REST speaks to any path; its answers are raw.
+	REST rest.Interface
+
+	http   *http.Client
+	cache  discovery.CachedDiscoveryInterface
+	mapper *restmapper.DeferredDiscoveryRESTMapper
+	reset  sync.Mutex
+}
+
+// Connect makes the clients of a member. It makes no call; a member that cannot
+// be reached shows in the first one.
+func Connect(config *rest.Config) (*Member, error) {
+	m := &Member{}
+	var err error
+	if m.http, err = rest.HTTPClientFor(config); err != nil {
+		return nil, Wrap("prepare the connection", err)
+	}
+	if m.Dynamic, err = dynamic.NewForConfigAndClient(config, m.http); err != nil {
+		return nil, Wrap("prepare the connection", err)
+	}
+	if m.Metadata, err = metadata.NewForConfigAndClient(config, m.http); err != nil {
+		return nil, Wrap("prepare the connection", err)
+	}
+	found, err := discovery.NewDiscoveryClientForConfigAndClient(config, m.http)
+	if err != nil {
+		return nil, Wrap("prepare the connection", err)
+	}
+	m.Discovery, m.REST = found, found.RESTClient()
+	m.cache = memory.NewMemCacheClient(found)
+	m.mapper = restmapper.NewDeferredDiscoveryRESTMapper(m.cache)
+	return m, nil
+}
+
+// Mapping is the resource of a kind. An unknown kind is looked up once more at
+// the API server; one that is not served is an error of reason [KindMissing].
+func (m *Member) Mapping(kind schema.GroupVersionKind) (*meta.RESTMapping, error) {
+	mapping, err := m.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, Wrap(fmt.Sprintf("find the kind %s %s", kind.GroupVersion(), kind.Kind), err)
+	}
+	return mapping, nil
+}
+
+// Forget drops what is known about the kinds that the API server serves: after
+// a CustomResourceDefinition came or went.
+func (m *Member) Forget() {
+	m.reset.Lock()
+	defer m.reset.Unlock()
+	m.mapper.Reset()
+}
+
+// Served are all kinds that the API server serves, as discovery lists them,
+// in their preferred versions. Groups that do not answer (an aggregated API
+// whose server is away) are left out.
+func (m *Member) Served() ([]*metav1.APIResourceList, error) {
+	lists, err := discovery.ServerPreferredResources(m.cache)
+	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
+		return nil, Wrap("list the kinds of the API server", err)
+	}
+	return lists, nil
+}
+
+// ClusterUID is the identity of a cluster: the uid of its namespace
+// kube-system, which stays for the cluster's life and moves with a restored
+// backup.
+func (m *Member) ClusterUID(ctx context.Context) (types.UID, error) {
+	namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
+	system, err := m.Metadata.Resource(namespaces).Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
+		return "", Wrap("read the identity of the cluster", err)
+	}
+	return system.UID, nil
+}
+
+// Close drops the member's idle connections. The member can still be used.
+func (m *Member) Close() { m.http.CloseIdleConnections() }
