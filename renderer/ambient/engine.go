@@ -1,0 +1,160 @@
+package ambient
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+)
+
+// standIn is what charts are run with in place of a member's identity. No name
+// in a fleet has an upper-case letter or an underscore, so it cannot occur by
+// chance.
+var standIn = identity{cluster: "ISTHMUS_CLUSTER", network: "ISTHMUS_NETWORK"}
+
+// Engine renders members and keeps what they share. Make one with [New]; it may
+// be used by several goroutines at once.
+type Engine struct {
+	mu     sync.Mutex
+	meshes map[mesh]*charts
+	crds   map[string]*charts
+}
+
+// charts are rendered charts, made once.
+type charts struct {
+	once    sync.Once
+	objects []bundle.Object
+	err     error
+}
+
+// New returns an engine that has rendered nothing yet.
+func New() *Engine {
+	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}}
+}
+
+// Objects returns what the member should run at the release, in no particular
+// order. Objects may be shared with other members' and must not be changed.
+func (e *Engine) Objects(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) ([]bundle.Object, error) {
+	crds, err := e.definitions(release)
+	if err != nil {
+		return nil, err
+	}
+	shared, err := e.mesh(network, release)
+	if err != nil {
+		return nil, err
+	}
+	id := identity{cluster: member.Name, network: member.Spec.Connectivity.Network}
+	objects, err := fill(shared, id)
+	if err != nil {
+		return nil, err
+	}
+	own, err := memberObjects(network, member)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(objects, crds...), own...), nil
+}
+
+// definitions returns Istio's CRDs of the release, decoded once for all meshes.
+func (e *Engine) definitions(release catalog.Release) ([]bundle.Object, error) {
+	e.mu.Lock()
+	entry := e.crds[release.Version]
+	if entry == nil {
+		entry = &charts{}
+		e.crds[release.Version] = entry
+	}
+	e.mu.Unlock()
+	entry.once.Do(func() { entry.objects, entry.err = renderDefinitions(release) })
+	return entry.objects, entry.err
+}
+
+// mesh returns the charts of a mesh but for the CRDs, with stand-ins.
+func (e *Engine) mesh(network *v1alpha1.ApplicationNetwork, release catalog.Release) ([]bundle.Object, error) {
+	key := mesh{
+		release: release.Version, network: network.Name,
+		namespace: network.Spec.DataPlane.Namespace, trustDomain: network.Spec.Trust.Domain,
+	}
+	e.mu.Lock()
+	entry := e.meshes[key]
+	if entry == nil {
+		entry = &charts{}
+		e.meshes[key] = entry
+	}
+	e.mu.Unlock()
+	entry.once.Do(func() { entry.objects, entry.err = renderMesh(release, key, standIn) })
+	return entry.objects, entry.err
+}
+
+// renderMesh runs every chart but for the CRDs.
+func renderMesh(release catalog.Release, m mesh, id identity) ([]bundle.Object, error) {
+	var objects []bundle.Object
+	for _, j := range []job{
+		{chart: chartBase, values: baseValues(m), omit: []string{crdTemplate}},
+		{chart: chartIstiod, values: istiodValues(release, m, id)},
+		{chart: chartCNI, values: cniValues(release)},
+		{chart: chartZtunnel, values: ztunnelValues(release, m, id)},
+	} {
+		rendered, err := render(release, m, j)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, rendered...)
+	}
+	return objects, nil
+}
+
+// renderDefinitions runs the chart that has the CRDs and returns only those. No
+// mesh shows in them.
+func renderDefinitions(release catalog.Release) ([]bundle.Object, error) {
+	rendered, err := render(release, mesh{}, job{chart: chartBase, values: baseValues(mesh{})})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(rendered, func(object bundle.Object) bool {
+		return object.Object.GetKind() != "CustomResourceDefinition"
+	}), nil
+}
+
+func render(release catalog.Release, m mesh, j job) ([]bundle.Object, error) {
+	rendered, err := runChart(release, m.namespace, j)
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]bundle.Object, 0, len(rendered))
+	for _, object := range rendered {
+		component, stage := place(j.chart, object)
+		if err := adjust(object, m.network, component); err != nil {
+			return nil, err
+		}
+		made, err := bundle.NewObject(stage, object)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, made)
+	}
+	return objects, nil
+}
+
+// fill puts a member's identity in the place of the stand-ins.
+func fill(shared []bundle.Object, id identity) ([]bundle.Object, error) {
+	replacer := strings.NewReplacer(standIn.cluster, id.cluster, standIn.network, id.network)
+	objects := make([]bundle.Object, 0, len(shared)+len(shared)/2)
+	for _, object := range shared {
+		replaced, changed := replace(object.Object.Object, replacer)
+		if !changed {
+			objects = append(objects, object)
+			continue
+		}
+		own, err := bundle.NewObject(object.Stage, &unstructured.Unstructured{Object: replaced.(map[string]any)})
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, own)
+	}
+	return objects, nil
+}

@@ -1,0 +1,147 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// The folders of a member, by what is in them.
+var folders = map[Component]string{
+	ComponentNamespaces: "namespaces",
+	ComponentPeers:      "control-plane",
+	ComponentIstiod:     "control-plane",
+	ComponentCNI:        "data-plane",
+	ComponentZtunnel:    "data-plane",
+	ComponentGateway:    "gateway",
+	ComponentPolicy:     "gateway",
+}
+
+// InventoryFile is the name of a member's inventory in its folder.
+const InventoryFile = "inventory.json"
+
+const kustomizationFile = "kustomization.yaml"
+
+// MemberDir is the folder of the member's bundle, for Kustomize to build.
+func MemberDir(member string) string { return path.Join("members", member) }
+
+// Files returns the bundles as files, keyed by slash-separated path:
+//
+//	releases/<release>/crds/…     what all members on the release share, once
+//	members/<member>/             kustomization.yaml, inventory.json, and the folders
+//	                              namespaces, control-plane, data-plane, gateway
+//
+// Folders that would be empty are left out. There are no keys and no
+// certificates in any of them.
+func Files(bundles []Bundle) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	releases := map[string]bool{}
+	for _, b := range bundles {
+		if err := b.addMember(files); err != nil {
+			return nil, err
+		}
+		if releases[b.Release] {
+			continue
+		}
+		releases[b.Release] = true
+		if err := b.addRelease(files); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+func (b Bundle) releaseDir() string { return path.Join("releases", b.Release, "crds") }
+
+func (b Bundle) addRelease(files map[string][]byte) error {
+	dir := b.releaseDir()
+	var resources []string
+	for _, object := range b.Objects {
+		if component(object) != ComponentCRDs {
+			continue
+		}
+		name := object.Object.GetName() + ".yaml"
+		if err := addObject(files, path.Join(dir, name), object); err != nil {
+			return err
+		}
+		resources = append(resources, name)
+	}
+	if len(resources) == 0 {
+		return nil
+	}
+	return addKustomization(files, dir, resources)
+}
+
+func (b Bundle) addMember(files map[string][]byte) error {
+	dir := MemberDir(b.Member)
+	resources := map[string]bool{}
+	for _, object := range b.Objects {
+		folder, ok := folders[component(object)]
+		switch {
+		case component(object) == ComponentCRDs:
+			resources[path.Join("..", "..", b.releaseDir())] = true
+			continue
+		case !ok:
+			return fmt.Errorf("bundle of member %q: %s: unknown component %q", b.Member, identify(object.Object), component(object))
+		}
+		name := path.Join(folder, b.fileName(object))
+		if err := addObject(files, path.Join(dir, name), object); err != nil {
+			return err
+		}
+		resources[name] = true
+	}
+	inventory, err := json.MarshalIndent(b.Inventory(), "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode inventory of member %q: %w", b.Member, err)
+	}
+	files[path.Join(dir, InventoryFile)] = append(inventory, '\n')
+	return addKustomization(files, dir, slices.Sorted(maps.Keys(resources)))
+}
+
+// fileName is the kind and name of an object, below a folder of its namespace
+// if that is a namespace of the member's workloads.
+func (b Bundle) fileName(object Object) string {
+	name := strings.ToLower(object.Object.GetKind()) + "-" + strings.ReplaceAll(object.Object.GetName(), ":", "-") + ".yaml"
+	if namespace := object.Object.GetNamespace(); namespace != "" && namespace != b.SystemNamespace {
+		return path.Join(namespace, name)
+	}
+	return name
+}
+
+// addObject writes the object; one that shares its file with an earlier one,
+// because they differ in their API group only, becomes the file's next document.
+func addObject(files map[string][]byte, name string, object Object) error {
+	document, err := yaml.Marshal(object.Object.Object)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", identify(object.Object), err)
+	}
+	if before, ok := files[name]; ok {
+		document = bytes.Join([][]byte{before, document}, []byte("---\n"))
+	}
+	files[name] = document
+	return nil
+}
+
+// kustomization is the part of a kustomization file that bundles need.
+type kustomization struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Resources  []string `json:"resources"`
+}
+
+func addKustomization(files map[string][]byte, dir string, resources []string) error {
+	content, err := yaml.Marshal(kustomization{
+		APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: resources,
+	})
+	if err != nil {
+		return fmt.Errorf("encode kustomization of %q: %w", dir, err)
+	}
+	files[path.Join(dir, kustomizationFile)] = content
+	return nil
+}

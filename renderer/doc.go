@@ -1,0 +1,15 @@
+// Package renderer turns a fleet into one bundle per member.
+//
+// [Render] is the whole story: plan which release each member runs, make its
+// objects, bundle them. It is pure. There is no network, disk, clock, randomness
+// or logging below it; the same fleet, catalog and observations give the same
+// bytes, in whatever order they came. A preview in CI, a diff and the reconciler
+// call the same function and get the same answer.
+//
+// Bundles are sorted by member name. A fleet with an error in it renders
+// nothing: a member is never given half of what was meant.
+//
+// Charts take a moment to run the first time. A [Renderer] keeps what members
+// share from one rendering to the next; whoever renders again and again holds
+// on to one.
+package renderer

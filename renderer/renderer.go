@@ -1,0 +1,81 @@
+package renderer
+
+import (
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet"
+	"github.com/isthmus-mesh/isthmus/renderer/ambient"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
+)
+
+// Result is what a fleet renders to.
+type Result struct {
+	// Bundles sorted by member name; empty when Problems has an error.
+	Bundles []bundle.Bundle
+	// Decisions sorted by member name: which release each member runs and why.
+	Decisions []plan.Decision
+	// Problems that only show once the catalog and the members are known. Those
+	// of the fleet itself are from loading it.
+	Problems fleet.Problems
+}
+
+// Render renders every member of the fleet. Observed is what members are seen
+// to run now and may be nil; see [plan.Observed]. The error is for charts that
+// do not render, which is a fault of the catalog and not of the fleet.
+func Render(f *fleet.Fleet, c *catalog.Catalog, observed plan.Observed) (*Result, error) {
+	return New(c).Render(f, observed)
+}
+
+// Renderer renders fleets and keeps what their members share. It may be used by
+// several goroutines at once.
+type Renderer struct {
+	catalog *catalog.Catalog
+	engine  *ambient.Engine
+}
+
+// New returns a renderer of the catalog's releases.
+func New(c *catalog.Catalog) *Renderer {
+	return &Renderer{catalog: c, engine: ambient.New()}
+}
+
+// Render does what the function of the same name does.
+func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, error) {
+	planned := plan.Make(f, r.catalog, observed)
+	result := &Result{Decisions: planned.Decisions, Problems: planned.Problems}
+	if len(result.Problems.Errors()) > 0 {
+		return result, nil
+	}
+	bundles := make([]bundle.Bundle, len(planned.Decisions))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, decision := range planned.Decisions {
+		group.Go(func() error {
+			var err error
+			bundles[i], err = r.member(decision)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	result.Bundles = bundles
+	return result, nil
+}
+
+// member renders one member.
+func (r *Renderer) member(d plan.Decision) (bundle.Bundle, error) {
+	objects, err := r.engine.Objects(d.Network, d.Member, d.Release)
+	if err != nil {
+		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
+	}
+	return bundle.New(bundle.Target{
+		Member: d.Member.Name, Network: d.Network.Name,
+		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
+		Release:         d.Release.Version,
+	}, objects)
+}
