@@ -1,0 +1,124 @@
+package kustomize
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
+	"sigs.k8s.io/yaml"
+)
+
+// ErrRefused is wrapped by the error for a kustomization that reaches for
+// something outside the files.
+var ErrRefused = errors.New("refused")
+
+// one build at a time: Kustomize's schemas are global.
+var one sync.Mutex
+
+// Build builds the folder dir of the files, keyed by slash-separated path, and
+// returns the objects in the order in which Kustomize emits them.
+func Build(files map[string][]byte, dir string) ([]*unstructured.Unstructured, error) {
+	if err := check(files); err != nil {
+		return nil, err
+	}
+	memory := filesys.MakeFsInMemory()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := memory.WriteFile(path.Join("/", name), files[name]); err != nil {
+			return nil, fmt.Errorf("write %q: %w", name, err)
+		}
+	}
+	return run(memory, path.Join("/", dir))
+}
+
+func run(memory filesys.FileSystem, dir string) (objects []*unstructured.Unstructured, err error) {
+	one.Lock()
+	defer one.Unlock()
+	defer func() {
+		if cause := recover(); cause != nil {
+			objects, err = nil, fmt.Errorf("build %q: kustomize panicked: %v", dir, cause)
+		}
+	}()
+	// The built-in schemas are read again when the build first needs one.
+	openapi.ResetOpenAPI()
+	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, dir)
+	if err != nil {
+		return nil, fmt.Errorf("build %q: %w", dir, err)
+	}
+	for _, resource := range resources.Resources() {
+		data, err := resource.MarshalJSON()
+		if err != nil {
+			return nil, fmt.Errorf("build %q: encode %s: %w", dir, resource.CurId(), err)
+		}
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(data); err != nil {
+			return nil, fmt.Errorf("build %q: decode %s: %w", dir, resource.CurId(), err)
+		}
+		objects = append(objects, object)
+	}
+	return objects, nil
+}
+
+// kustomizationNames are the names by which Kustomize finds its file.
+var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
+
+// refusedFields run code or change schemas for every later build.
+var refusedFields = []string{
+	"openapi", "helmCharts", "helmChartInflationGenerator", "helmGlobals",
+	"generators", "transformers", "validators", "crds", "configurations",
+}
+
+// pathFields name files and folders that have to be among the files.
+var pathFields = []string{"resources", "components", "bases"}
+
+func check(files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if !slices.Contains(kustomizationNames, path.Base(name)) {
+			continue
+		}
+		var fields map[string]any
+		if err := yaml.Unmarshal(files[name], &fields); err != nil {
+			return fmt.Errorf("read %q: %w", name, err)
+		}
+		for _, field := range refusedFields {
+			if _, ok := fields[field]; ok {
+				return fmt.Errorf("%q: field %q: %w: only plain Kustomize is run", name, field, ErrRefused)
+			}
+		}
+		for _, field := range pathFields {
+			entries, _ := fields[field].([]any)
+			for _, entry := range entries {
+				if !within(files, path.Dir(name), entry) {
+					return fmt.Errorf("%q: %s: %v: %w: not among the files", name, field, entry, ErrRefused)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// within tells whether a file or a folder with files is at the path that the
+// entry names, seen from dir.
+func within(files map[string][]byte, dir string, entry any) bool {
+	relative, ok := entry.(string)
+	if !ok {
+		return false
+	}
+	target := path.Join(dir, relative)
+	if _, ok := files[target]; ok {
+		return true
+	}
+	for name := range files {
+		if strings.HasPrefix(name, target+"/") {
+			return true
+		}
+	}
+	return false
+}
