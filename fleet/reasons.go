@@ -1,0 +1,42 @@
+package fleet
+
+// The reasons of problems in one document. They are stable: people filter by
+// them. The reasons of the rules are in the list of rules.
+const (
+	// ReasonUnreadable: the file cannot be read at all.
+	ReasonUnreadable = "Unreadable"
+	// ReasonSyntax: the document is not valid YAML.
+	ReasonSyntax = "SyntaxError"
+	// ReasonLimitExceeded: too large, too many, too deep.
+	ReasonLimitExceeded = "LimitExceeded"
+	// ReasonSymlinkIgnored: a symbolic link was not followed.
+	ReasonSymlinkIgnored = "SymlinkIgnored"
+	// ReasonEmptyFleet: there is no object at all.
+	ReasonEmptyFleet = "EmptyFleet"
+	// ReasonUnknownVersion: an apiVersion that isthmus does not have.
+	ReasonUnknownVersion = "UnknownVersion"
+	// ReasonUnknownKind: a kind that isthmus does not have.
+	ReasonUnknownKind = "UnknownKind"
+	// ReasonFleetInGit: a Fleet belongs on the hub.
+	ReasonFleetInGit = "FleetInGit"
+	// ReasonStatusInFile: status is written by the hub only.
+	ReasonStatusInFile = "StatusInFile"
+	// ReasonNamespaceInFile: the hub's namespace is not the file's to choose.
+	ReasonNamespaceInFile = "NamespaceInFile"
+	// ReasonUnknownField: a field that the kind does not have.
+	ReasonUnknownField = "UnknownField"
+	// ReasonMissingField: a field that must be there.
+	ReasonMissingField = "MissingField"
+	// ReasonDuplicateKey: one key twice in one mapping.
+	ReasonDuplicateKey = "DuplicateKey"
+	// ReasonDuplicateItem: one name twice in one list.
+	ReasonDuplicateItem = "DuplicateItem"
+	// ReasonMergeKey: the YAML merge key "<<" is not read.
+	ReasonMergeKey = "MergeKey"
+	// ReasonWrongType: a value of another type than the field has.
+	ReasonWrongType = "WrongType"
+	// ReasonUnknownValue: not one of the values that the field takes.
+	ReasonUnknownValue = "UnknownValue"
+	// ReasonInvalidValue: the right type, of the wrong form, length or size.
+	ReasonInvalidValue = "InvalidValue"
+)

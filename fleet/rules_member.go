@@ -1,0 +1,59 @@
+package fleet
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+	_ "time/tzdata" // the same zones are known wherever isthmus runs
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+)
+
+var managedCluster = regexp.MustCompile(`(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerService/managedClusters/[^/]+$`)
+
+func invalidCluster(spec *v1alpha1.MemberSpec, report field) {
+	const resourceID, kubeconfig = "spec.cluster.resourceID", "spec.cluster.kubeconfigRef"
+	cluster := spec.Cluster
+	switch cluster.Type {
+	case v1alpha1.ClusterAKS:
+		if cluster.KubeconfigRef != nil {
+			report(kubeconfig, "only with type Kubernetes", "set type: Kubernetes, or remove it")
+		}
+		if cluster.ResourceID == "" {
+			report(resourceID, "not set", "`az aks show --query id` prints it")
+		} else if !managedCluster.MatchString(cluster.ResourceID) {
+			report(resourceID, "not the id of an AKS cluster",
+				"/subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.ContainerService/managedClusters/<name>")
+		}
+	case v1alpha1.ClusterKubernetes:
+		if cluster.ResourceID != "" {
+			report(resourceID, "only with type AKS", "set type: AKS, or remove it")
+		}
+		if cluster.KubeconfigRef == nil {
+			report(kubeconfig, "not set", "name the Secret on the hub that holds the cluster's kubeconfig")
+		}
+	}
+}
+
+func placementNotSupported(spec *v1alpha1.MemberSpec, report field) {
+	if spec.ControlPlane.Placement == v1alpha1.PlacementHosted {
+		report("spec.controlPlane.placement", "Hosted is not supported yet", "use Member")
+	}
+}
+
+// longestWindow is a week: a window opens on days of the week, so a longer one
+// would never close.
+const longestWindow = 7 * 24 * time.Hour
+
+func invalidWindow(spec *v1alpha1.MemberSpec, report field) {
+	for i, window := range spec.MaintenanceWindows {
+		path := fmt.Sprintf("spec.maintenanceWindows[%d]", i)
+		if d := window.Duration.Duration; d <= 0 || d > longestWindow {
+			report(path+".duration", fmt.Sprintf("%s is not more than 0 and at most %s", hours(d), hours(longestWindow)), "")
+		}
+		// "Local" would be another zone on every machine.
+		if _, err := time.LoadLocation(window.Timezone); err != nil || window.Timezone == "Local" {
+			report(path+".timezone", fmt.Sprintf("%s is not a time zone", quote(window.Timezone)), "an IANA name such as Europe/Berlin")
+		}
+	}
+}
