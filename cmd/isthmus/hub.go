@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// hubFlags say how to reach the hub.
+type hubFlags struct {
+	kubeconfig, context, namespace string
+}
+
+func (f *hubFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig of the hub (default: KUBECONFIG, ~/.kube/config, or the pod's service account)")
+	cmd.Flags().StringVar(&f.context, "context", "", "context in the kubeconfig (default: its current one)")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "isthmus-system", "namespace of the fleet on the hub")
+}
+
+// config returns how to reach the hub. The hub's kubeconfig belongs to the
+// person who runs the command, so credential plugins are allowed in it.
+func (f *hubFlags) config() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: f.context}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if err != nil {
+		return nil, withHint(fmt.Errorf("read the hub's kubeconfig: %w", err), "name it with --kubeconfig and --context")
+	}
+	config.UserAgent = "isthmus/" + currentVersion().Version
+	return config, nil
+}
