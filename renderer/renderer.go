@@ -24,11 +24,11 @@ type Result struct {
 	Problems fleet.Problems
 }
 
-// Render renders every member of the fleet. Observed is what members are seen
-// to run now and may be nil; see [plan.Observed]. The error is for charts that
-// do not render, which is a fault of the catalog and not of the fleet.
-func Render(f *fleet.Fleet, c *catalog.Catalog, observed plan.Observed) (*Result, error) {
-	return New(c).Render(f, observed)
+// Render renders every member of the fleet, as new ones: nothing is observed of
+// what they run. The error is for charts that do not render, which is a fault of
+// the catalog and not of the fleet.
+func Render(f *fleet.Fleet, c *catalog.Catalog) (*Result, error) {
+	return New(c).Render(f, nil)
 }
 
 // Renderer renders fleets and keeps what their members share. It may be used by
@@ -43,7 +43,8 @@ func New(c *catalog.Catalog) *Renderer {
 	return &Renderer{catalog: c, engine: ambient.New()}
 }
 
-// Render does what the function of the same name does.
+// Render renders every member of the fleet. Observed is what members are seen
+// to run now, so that one without a version keeps it; nil is fine.
 func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, error) {
 	planned := plan.Make(f, r.catalog, observed)
 	result := &Result{Decisions: planned.Decisions, Problems: planned.Problems}
