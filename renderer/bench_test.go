@@ -1,0 +1,58 @@
+package renderer_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/fstest"
+
+	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet"
+	"github.com/isthmus-mesh/isthmus/renderer"
+)
+
+// fleetOf returns a fleet of so many members on one release.
+func fleetOf(b *testing.B, members int) *fleet.Fleet {
+	files := fstest.MapFS{"network.yaml": {Data: []byte(networkFile)}}
+	for i := range members {
+		name := fmt.Sprintf("member-%04d", i)
+		files[name+".yaml"] = &fstest.MapFile{Data: []byte(memberFile(name, "1.30.4"))}
+	}
+	return load(b, files)
+}
+
+// BenchmarkRenderFirst renders one member from nothing: charts are parsed and
+// run.
+func BenchmarkRenderFirst(b *testing.B) {
+	f := fleetOf(b, 1)
+	for b.Loop() {
+		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRenderMember renders one more member of a mesh that is known.
+func BenchmarkRenderMember(b *testing.B) {
+	f := fleetOf(b, 1)
+	r := renderer.New(catalog.Builtin())
+	if _, err := r.Render(f, nil); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Render(f, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRender1000 renders a thousand members from nothing.
+func BenchmarkRender1000(b *testing.B) {
+	f := fleetOf(b, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
