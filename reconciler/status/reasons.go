@@ -28,6 +28,8 @@ const (
 	ReasonTrustFailed = "TrustFailed"
 	// ReasonClusterClaimed: another Member has the same cluster.
 	ReasonClusterClaimed = "ClusterClaimed"
+	// ReasonClusterChanged: the credentials lead to another cluster than before.
+	ReasonClusterChanged = "ClusterChanged"
 	// ReasonNotSupported: the member asks for what this version cannot do yet.
 	ReasonNotSupported = "NotSupported"
 	// ReasonApplyFailed: the member's API refused an object.

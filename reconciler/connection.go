@@ -1,0 +1,257 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+)
+
+// watchRetry is how soon a watch that ended is started again.
+const watchRetry = 5 * time.Second
+
+// connection is one reached member and what this process knows about it. Only
+// the member's own reconcile uses it, but for drift, which the watch adds to.
+type connection struct {
+	name   types.NamespacedName
+	member *member.Member
+	target *apply.Target
+	mesh   apply.Mesh
+	// credentials is the version of the kubeconfig Secret that it was made from.
+	credentials string
+
+	mu        sync.Mutex
+	stopWatch context.CancelFunc
+	drifted   map[apply.Subject]time.Time // first seen
+	// done is the fingerprint of the set last applied whole by this process.
+	done     string
+	compared time.Time
+}
+
+// step is what a member needs.
+type step int
+
+const (
+	stepNothing step = iota
+	stepCorrect
+	stepApply
+)
+
+// demand is what decides about a step.
+type demand struct {
+	fingerprint            string
+	requestedAt, handledAt string
+	waiting                bool
+	now                    time.Time
+	fullCompare            time.Duration
+}
+
+// work is a step and what belongs to it.
+type work struct {
+	step        step
+	fingerprint string
+	subjects    []apply.Subject
+	// seen is when the oldest of the subjects was reported; zero for none.
+	seen time.Time
+	// repeat says that the set was applied whole before: what changes now is drift.
+	repeat         bool
+	gatewayTimeout time.Duration
+	now            time.Time
+}
+
+// due decides what the member needs and takes the drift that was reported.
+func (c *connection) due(d demand) work {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := work{fingerprint: d.fingerprint, repeat: c.done == d.fingerprint, now: d.now}
+	for subject, seen := range c.drifted {
+		w.subjects = append(w.subjects, subject)
+		if w.seen.IsZero() || seen.Before(w.seen) {
+			w.seen = seen
+		}
+	}
+	c.drifted = map[apply.Subject]time.Time{}
+	switch {
+	case !w.repeat, d.requestedAt != d.handledAt, d.now.Sub(c.compared) >= d.fullCompare, d.waiting:
+		w.step = stepApply
+	case len(w.subjects) > 0:
+		w.step = stepCorrect
+	}
+	if w.repeat {
+		// Everything is there but an address: look, do not hold a worker.
+		w.gatewayTimeout = time.Second
+	}
+	return w
+}
+
+// applied records that a set was applied whole.
+func (c *connection) applied(w work) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done, c.compared = w.fingerprint, w.now
+}
+
+// redo gives back the drift of work that failed.
+func (c *connection) redo(w work) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, subject := range w.subjects {
+		if _, ok := c.drifted[subject]; !ok {
+			c.drifted[subject] = w.seen
+		}
+	}
+}
+
+func (c *connection) drift(subjects []apply.Subject, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, subject := range subjects {
+		if _, ok := c.drifted[subject]; !ok {
+			c.drifted[subject] = now
+		}
+	}
+}
+
+func (c *connection) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopWatch != nil {
+		c.stopWatch()
+		c.stopWatch = nil
+	}
+}
+
+// connections holds the connection of every member.
+type connections struct {
+	ctx     context.Context // of the process: watches outlive a reconcile
+	hub     client.Reader
+	options member.Options
+	wake    chan<- event.GenericEvent
+
+	mu  sync.Mutex
+	all map[types.NamespacedName]*connection
+}
+
+func newConnections(ctx context.Context, hub client.Reader, o Options, wake chan<- event.GenericEvent) *connections {
+	return &connections{ctx: ctx, hub: hub, options: o.Member, wake: wake, all: map[types.NamespacedName]*connection{}}
+}
+
+// get returns the member's connection, made anew when its kubeconfig changed.
+func (s *connections) get(ctx context.Context, m *v1alpha1.Member, mesh apply.Mesh) (*connection, *status.Failure) {
+	kubeconfig, version, failure := s.kubeconfig(ctx, m)
+	if failure != nil {
+		return nil, failure
+	}
+	name := client.ObjectKeyFromObject(m)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.all[name]; c != nil && c.credentials == version && c.mesh == mesh {
+		return c, nil
+	}
+	config, err := member.Config(kubeconfig, s.options)
+	if err != nil {
+		return nil, memberFailure(err)
+	}
+	reached, err := member.Connect(config)
+	if err != nil {
+		return nil, memberFailure(err)
+	}
+	if old := s.all[name]; old != nil {
+		old.close()
+	}
+	s.all[name] = &connection{
+		name: name, member: reached, target: apply.NewTarget(reached), mesh: mesh, credentials: version,
+		drifted: map[apply.Subject]time.Time{},
+	}
+	return s.all[name], nil
+}
+
+// kubeconfig reads the member's credentials from the hub.
+func (s *connections) kubeconfig(ctx context.Context, m *v1alpha1.Member) ([]byte, string, *status.Failure) {
+	ref := m.Spec.Cluster.KubeconfigRef
+	if m.Spec.Cluster.Type != v1alpha1.ClusterKubernetes || ref == nil {
+		return nil, "", &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
+			Message: fmt.Sprintf("clusters of type %q cannot be reached yet: use type Kubernetes with a kubeconfigRef", m.Spec.Cluster.Type)}
+	}
+	var secret corev1.Secret
+	err := s.hub.Get(ctx, types.NamespacedName{Namespace: m.Namespace, Name: ref.Name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, "", &status.Failure{Reason: status.ReasonSecretNotFound, Stalled: true,
+			Message: fmt.Sprintf("spec.cluster.kubeconfigRef names the Secret %q, which is not in namespace %q of the hub", ref.Name, m.Namespace)}
+	}
+	if err != nil {
+		return nil, "", hubFailure("read Secret "+ref.Name, err)
+	}
+	for _, key := range kubeconfigKeys(ref.Key) {
+		if data, ok := secret.Data[key]; ok {
+			return data, string(secret.UID) + "/" + secret.ResourceVersion, nil
+		}
+	}
+	return nil, "", &status.Failure{Reason: status.ReasonSecretNotFound, Stalled: true,
+		Message: fmt.Sprintf("Secret %q has none of the keys %q", ref.Name, kubeconfigKeys(ref.Key))}
+}
+
+func kubeconfigKeys(key string) []string {
+	if key != "" {
+		return []string{key}
+	}
+	return []string{"value", "value.yaml"}
+}
+
+// watch keeps one drift watch running for the connection.
+func (s *connections) watch(c *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopWatch != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	c.stopWatch = cancel
+	go func() {
+		for ctx.Err() == nil {
+			err := apply.Watch(ctx, c.target, c.mesh, func(subjects []apply.Subject) {
+				c.drift(subjects, time.Now())
+				s.wakeUp(c.name)
+			})
+			if err != nil && ctx.Err() == nil {
+				log.FromContext(ctx).Info("watch ended", "member", c.name.Name, "reason", member.ReasonOf(err))
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchRetry):
+			}
+		}
+	}()
+}
+
+func (s *connections) wakeUp(name types.NamespacedName) {
+	object := &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	select {
+	case s.wake <- event.GenericEvent{Object: object}:
+	case <-s.ctx.Done():
+	}
+}
+
+// drop forgets a member.
+func (s *connections) drop(name types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.all[name]; c != nil {
+		c.close()
+		c.member.Close()
+	}
+	delete(s.all, name)
+}

@@ -1,0 +1,261 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/source"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+)
+
+const (
+	defaultInterval = time.Minute
+	defaultTimeout  = time.Minute
+	// maxProblems in a fleet's status; all of them are one "isthmus validate" away.
+	maxProblems = 20
+)
+
+// fleetReconciler follows the repositories of fleets.
+type fleetReconciler struct {
+	client.Client
+	events record.EventRecorder
+	looker looker
+	store  *store
+	// changed wakes the controller of members.
+	changed func(fleet types.NamespacedName, members []string)
+	now     func() time.Time
+
+	mu sync.Mutex
+	// next look at each repository; a fleet is also reconciled because a member's
+	// status changed, and that must not cost a fetch.
+	next map[types.NamespacedName]time.Time
+	// last failure of each fleet's head, kept between looks.
+	failures map[types.NamespacedName]*status.Failure
+}
+
+// Reconcile looks at the repository when that is due, publishes what was
+// accepted, and sums up the members.
+func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	var f v1alpha1.Fleet
+	if err := r.Get(ctx, request.NamespacedName, &f); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.store.forget(request.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	before := f.DeepCopy()
+	outcome := r.reconcile(ctx, &f)
+	if err := r.report(ctx, before, &f, outcome); err != nil {
+		return ctrl.Result{}, err
+	}
+	if f.Spec.Suspend {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{RequeueAfter: max(r.dueIn(&f), time.Second)}, nil
+}
+
+// reconcile does the work and returns what happened; it changes only f.Status.
+func (r *fleetReconciler) reconcile(ctx context.Context, f *v1alpha1.Fleet) status.Fleet {
+	key := client.ObjectKeyFromObject(f)
+	outcome := status.Fleet{Suspended: f.Spec.Suspend, Accepted: source.CommitOf(f.Status.AcceptedRevision)}
+	if f.Spec.Suspend {
+		return outcome
+	}
+	current, failure := r.members(ctx, f)
+	if failure != nil {
+		outcome.Failure = failure
+		return outcome
+	}
+	if r.due(f) {
+		r.look(ctx, f, current)
+	}
+	outcome.Failure = r.failure(key)
+	if a := r.store.fleet(key); a != nil {
+		outcome.Accepted = a.commit
+		f.Status.AcceptedRevision = source.Revision(a.branch, a.commit)
+		if failure := r.publish(ctx, f, a, current); failure != nil {
+			outcome.Failure = failure
+		}
+	}
+	if current, failure = r.members(ctx, f); failure != nil {
+		outcome.Failure = failure
+		return outcome
+	}
+	outcome.Members = summaries(current)
+	return outcome
+}
+
+// look reads the repository once and takes over what it accepted.
+func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, current []v1alpha1.Member) {
+	key := client.ObjectKeyFromObject(f)
+	timeout := defaultTimeout
+	if f.Spec.Timeout != nil && f.Spec.Timeout.Duration > 0 {
+		timeout = f.Spec.Timeout.Duration
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	held := ""
+	if a := r.store.fleet(key); a != nil {
+		held = a.commit
+	}
+	found := r.looker.look(ctx, f, held, current)
+	r.looked(f, found.failure)
+	if found.head != "" {
+		f.Status.AttemptedRevision = source.Revision(cmp.Or(f.Spec.Branch, "main"), found.head)
+	}
+	if found.head != held || found.failure != nil {
+		f.Status.Problems = nil
+		for i, problem := range found.problems {
+			if i == maxProblems {
+				break
+			}
+			f.Status.Problems = append(f.Status.Problems, problem.String())
+		}
+	}
+	if requested, ok := meta.ReconcileAnnotationValue(f.Annotations); ok {
+		f.Status.LastHandledReconcileAt = requested
+	}
+	if found.accepted == nil {
+		return
+	}
+	r.store.accept(key, found.accepted)
+	log.FromContext(ctx).Info("accepted commit", "commit", found.accepted.commit, "members", len(found.accepted.bundles))
+	r.changed(key, found.accepted.memberNames())
+}
+
+// due says whether the repository is to be looked at now.
+func (r *fleetReconciler) due(f *v1alpha1.Fleet) bool {
+	requested, ok := meta.ReconcileAnnotationValue(f.Annotations)
+	return r.dueIn(f) <= 0 ||
+		(ok && requested != f.Status.LastHandledReconcileAt) ||
+		f.Generation != f.Status.ObservedGeneration
+}
+
+func (r *fleetReconciler) dueIn(f *v1alpha1.Fleet) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next[client.ObjectKeyFromObject(f)].Sub(r.now())
+}
+
+func (r *fleetReconciler) looked(f *v1alpha1.Fleet, failure *status.Failure) {
+	interval := f.Spec.Interval.Duration
+	if interval <= 0 {
+		interval = defaultInterval
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := client.ObjectKeyFromObject(f)
+	r.next[key] = r.now().Add(jitter.JitteredIntervalDuration(interval))
+	r.failures[key] = failure
+}
+
+func (r *fleetReconciler) failure(key types.NamespacedName) *status.Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failures[key]
+}
+
+// report writes the status of the fleet and of its networks.
+func (r *fleetReconciler) report(ctx context.Context, before, f *v1alpha1.Fleet, outcome status.Fleet) error {
+	if !f.Spec.Suspend {
+		f.Status.Members = int32(len(outcome.Members))
+		f.Status.ReadyMembers = 0
+		everywhere := outcome.Accepted != ""
+		for _, member := range outcome.Members {
+			if member.Ready == metav1.ConditionTrue {
+				f.Status.ReadyMembers++
+			}
+			everywhere = everywhere && member.Ready == metav1.ConditionTrue && member.Applied == outcome.Accepted
+		}
+		if everywhere {
+			f.Status.AppliedRevision = f.Status.AcceptedRevision
+		}
+	}
+	f.Status.ObservedGeneration = f.Generation
+	setConditions(f, outcome.Conditions(), f.Generation)
+	announce(r.events, before, f)
+	if err := writeStatus(ctx, r.Client, before, f); err != nil {
+		return fmt.Errorf("write status of fleet %q: %w", f.Name, err)
+	}
+	return r.reportNetworks(ctx, f, outcome)
+}
+
+func (r *fleetReconciler) reportNetworks(ctx context.Context, f *v1alpha1.Fleet, outcome status.Fleet) error {
+	if outcome.Accepted == "" || f.Spec.Suspend {
+		return nil
+	}
+	var networks v1alpha1.ApplicationNetworkList
+	if err := r.List(ctx, &networks, client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}); err != nil {
+		return fmt.Errorf("list networks of fleet %q: %w", f.Name, err)
+	}
+	current, failure := r.members(ctx, f)
+	if failure != nil {
+		return fmt.Errorf("%s", failure.Message)
+	}
+	for i := range networks.Items {
+		network := &networks.Items[i]
+		before := network.DeepCopy()
+		var mine []v1alpha1.Member
+		for _, member := range current {
+			if member.Spec.ApplicationNetwork == network.Name {
+				mine = append(mine, member)
+			}
+		}
+		network.Status.Members = int32(len(mine))
+		network.Status.ObservedGeneration = network.Generation
+		setConditions(network, status.Network{Accepted: outcome.Accepted, Members: summaries(mine)}.Conditions(), network.Generation)
+		if err := writeStatus(ctx, r.Client, before, network); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("write status of network %q: %w", network.Name, err)
+		}
+	}
+	return nil
+}
+
+// summaries tells what the fleet needs to know of its members. A member whose
+// status speaks of an older spec is not ready, whatever it says.
+func summaries(members []v1alpha1.Member) []status.MemberSummary {
+	out := make([]status.MemberSummary, 0, len(members))
+	for i := range members {
+		member := &members[i]
+		summary := status.MemberSummary{
+			Name: member.Name, Ready: metav1.ConditionUnknown,
+			Applied: source.CommitOf(member.Status.AppliedRevision),
+		}
+		ready := apimeta.FindStatusCondition(member.Status.Conditions, meta.ReadyCondition)
+		if ready != nil && ready.ObservedGeneration == member.Generation {
+			summary.Ready, summary.Message = ready.Status, ready.Message
+		}
+		out = append(out, summary)
+	}
+	return out
+}
+
+// announce emits an event when the Ready condition changed its meaning.
+func announce(events record.EventRecorder, before, after client.Object) {
+	was := readyOf(before)
+	is := readyOf(after)
+	if is == nil || is.Status == metav1.ConditionUnknown || (was != nil && was.Reason == is.Reason && was.Message == is.Message) {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if is.Status == metav1.ConditionFalse {
+		kind = corev1.EventTypeWarning
+	}
+	events.Event(after, kind, is.Reason, is.Message)
+}

@@ -1,0 +1,203 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/isthmus-mesh/isthmus/fleet"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/source"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/renderer"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
+)
+
+// AllowNonFastForward is the annotation by which a person allows one head that
+// does not descend from the accepted commit: its value is that head's commit.
+const AllowNonFastForward = "isthmus.dev/allow-non-fast-forward"
+
+// look is what a look at the repository found.
+type look struct {
+	// head of the branch; empty when it could not be read.
+	head string
+	// accepted is the commit to hold members to, freshly rendered; nil when that
+	// has not changed.
+	accepted *accepted
+	// problems of the head, warnings included.
+	problems fleet.Problems
+	// failure of the head; nil when it is accepted.
+	failure *status.Failure
+}
+
+// looker reads fleets from Git and renders them.
+type looker struct {
+	hub      client.Reader
+	renderer *renderer.Renderer
+	cache    string
+}
+
+// look fetches the branch and renders its head when it is new and may follow the
+// accepted commit; otherwise, when nothing is held yet (after a start), the
+// accepted commit itself. held is the commit in the store, empty for none.
+func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held string, current []v1alpha1.Member) look {
+	repository, failure := l.open(ctx, f)
+	if failure != nil {
+		return look{failure: failure}
+	}
+	before := source.CommitOf(f.Status.AcceptedRevision)
+	head, err := repository.Fetch(ctx)
+	if err != nil {
+		found := look{failure: sourceFailure(err)}
+		l.fallBack(repository, &found, before, held, current)
+		return found
+	}
+	found := look{head: head}
+	if head == held {
+		return found
+	}
+	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
+		found.accepted, found.problems, found.failure = l.render(repository, head, current)
+	}
+	if found.failure == nil {
+		found.failure = guard(current, found.accepted)
+	}
+	if found.failure != nil {
+		found.accepted = nil
+		l.fallBack(repository, &found, before, held, current)
+	}
+	return found
+}
+
+// fallBack renders the last good commit when the head cannot be used and no
+// commit is held: a start must not leave members unwatched because the head is
+// bad or the server is away.
+func (l looker) fallBack(repository *source.Repository, found *look, before, held string, current []v1alpha1.Member) {
+	if before == "" || held == before {
+		return
+	}
+	if last, _, failure := l.render(repository, before, current); failure == nil {
+		found.accepted = last
+	}
+}
+
+func (l looker) open(ctx context.Context, f *v1alpha1.Fleet) (*source.Repository, *status.Failure) {
+	options := source.Options{URL: f.Spec.URL, Branch: f.Spec.Branch, Path: f.Spec.Path}
+	if options.Branch == "" {
+		options.Branch = "main"
+	}
+	if ref := f.Spec.SecretRef; ref != nil {
+		var secret corev1.Secret
+		err := l.hub.Get(ctx, types.NamespacedName{Namespace: f.Namespace, Name: ref.Name}, &secret)
+		if apierrors.IsNotFound(err) {
+			return nil, &status.Failure{Reason: status.ReasonSecretNotFound, Message: fmt.Sprintf("spec.secretRef names the Secret %q, which is not in namespace %q", ref.Name, f.Namespace)}
+		}
+		if err != nil {
+			return nil, hubFailure("read Secret "+ref.Name, err)
+		}
+		options.Credentials = source.Credentials{
+			Username:    string(secret.Data["username"]),
+			Password:    string(secret.Data["password"]),
+			BearerToken: string(secret.Data["bearerToken"]),
+			CA:          secret.Data["ca.crt"],
+		}
+	}
+	repository, err := source.Open(l.cache, options)
+	if err != nil {
+		return nil, sourceFailure(err)
+	}
+	return repository, nil
+}
+
+// mayFollow refuses a head that does not descend from the accepted commit: a
+// force push could bring back an older state that was once reviewed and signed.
+func mayFollow(repository *source.Repository, f *v1alpha1.Fleet, before, head string) *status.Failure {
+	if before == "" || f.Annotations[AllowNonFastForward] == head {
+		return nil
+	}
+	descends, err := repository.Descends(head, before)
+	if err != nil {
+		return sourceFailure(err)
+	}
+	if descends {
+		return nil
+	}
+	return &status.Failure{
+		Reason:  status.ReasonNonFastForward,
+		Stalled: true,
+		Message: fmt.Sprintf("head %s of branch %q does not descend from the accepted commit %s: restore the branch, or annotate the Fleet with %s=%s",
+			status.Short(head), f.Spec.Branch, status.Short(before), AllowNonFastForward, head),
+	}
+}
+
+// render loads and renders one commit whole, or says why not.
+func (l looker) render(repository *source.Repository, commit string, current []v1alpha1.Member) (*accepted, fleet.Problems, *status.Failure) {
+	snapshot, err := repository.Snapshot(commit)
+	if err != nil {
+		return nil, nil, sourceFailure(err)
+	}
+	loaded, problems := fleet.Load(snapshot.FS)
+	if failure := invalid(problems); failure != nil {
+		return nil, problems, failure
+	}
+	result, err := l.renderer.Render(loaded, observed(current))
+	if err != nil {
+		return nil, problems, &status.Failure{Reason: status.ReasonInvalidFleet, Stalled: true, Message: "render: " + err.Error()}
+	}
+	problems = append(problems, result.Problems...)
+	if failure := invalid(problems); failure != nil {
+		return nil, problems, failure
+	}
+	bundles := map[string]bundle.Bundle{}
+	for _, b := range result.Bundles {
+		bundles[b.Member] = b
+	}
+	return &accepted{
+		commit: commit, branch: snapshot.Branch,
+		networks: loaded.Networks, members: loaded.Members, bundles: bundles,
+	}, problems, nil
+}
+
+// observed tells the plan what members run, so that an omitted version keeps it.
+func observed(members []v1alpha1.Member) plan.Observed {
+	out := plan.Observed{}
+	for _, member := range members {
+		if member.Status.Release != "" {
+			out[member.Name] = member.Status.Release
+		}
+	}
+	return out
+}
+
+// invalid returns why problems stop a commit, or nil when none does.
+func invalid(problems fleet.Problems) *status.Failure {
+	errs := problems.Errors()
+	if len(errs) == 0 {
+		return nil
+	}
+	message := errs[0].String()
+	if len(errs) > 1 {
+		message = fmt.Sprintf("%d problems, the first: %s", len(errs), message)
+	}
+	return &status.Failure{Reason: status.ReasonInvalidFleet, Message: message, Stalled: true}
+}
+
+// sourceFailure is the status of a repository that cannot be read. Servers come
+// back; everything else waits for a person.
+func sourceFailure(err error) *status.Failure {
+	reason := source.ReasonOf(err)
+	return &status.Failure{Reason: string(reason), Message: err.Error(), Stalled: reason != source.ReasonUnreachable}
+}
+
+func hubFailure(doing string, err error) *status.Failure {
+	return &status.Failure{Reason: status.ReasonHubFailed, Message: doing + ": " + err.Error()}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

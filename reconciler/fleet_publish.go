@@ -1,0 +1,196 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+)
+
+const (
+	// fieldManager of everything that isthmus writes, on hub and members.
+	fieldManager = "isthmus"
+	// fleetLabel on networks and members of the hub names the fleet they are of.
+	fleetLabel = "isthmus.dev/fleet"
+	// memberFinalizer keeps a Member on the hub until it has left its cluster.
+	memberFinalizer = "isthmus.dev/leave"
+)
+
+// publish holds the hub's networks and members to the accepted commit: what Git
+// has is written, where it differs, and what Git no longer has is deleted. A
+// member that is deleted here leaves its cluster first. No object is owned by
+// the Fleet: deleting a Fleet must not take the mesh with it.
+func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *accepted, current []v1alpha1.Member) *status.Failure {
+	for _, network := range a.networks {
+		if failure := publishOne(ctx, r.Client, f, network, &v1alpha1.ApplicationNetwork{}); failure != nil {
+			return failure
+		}
+	}
+	for _, member := range a.members {
+		if failure := publishOne(ctx, r.Client, f, member, &v1alpha1.Member{}); failure != nil {
+			return failure
+		}
+	}
+	for i := range current {
+		member := &current[i]
+		if _, stays := a.bundles[member.Name]; stays || !member.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if err := r.Delete(ctx, member); client.IgnoreNotFound(err) != nil {
+			return hubFailure("delete Member "+member.Name, err)
+		}
+	}
+	return r.dropNetworks(ctx, f, a)
+}
+
+// dropNetworks deletes the networks that Git no longer has, once their last
+// member has left: the member needs its network until then.
+func (r *fleetReconciler) dropNetworks(ctx context.Context, f *v1alpha1.Fleet, a *accepted) *status.Failure {
+	var networks v1alpha1.ApplicationNetworkList
+	if err := r.List(ctx, &networks, client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}); err != nil {
+		return hubFailure("list ApplicationNetworks", err)
+	}
+	members, failure := r.members(ctx, f)
+	if failure != nil {
+		return failure
+	}
+	for i := range networks.Items {
+		network := &networks.Items[i]
+		inUse := slices.ContainsFunc(members, func(m v1alpha1.Member) bool { return m.Spec.ApplicationNetwork == network.Name })
+		if a.network(network.Name) != nil || inUse {
+			continue
+		}
+		if err := r.Delete(ctx, network); client.IgnoreNotFound(err) != nil {
+			return hubFailure("delete ApplicationNetwork "+network.Name, err)
+		}
+	}
+	return nil
+}
+
+// publishOne writes one object of Git to the hub unless it is there already.
+// live is an empty object of the same type.
+func publishOne(ctx context.Context, hub client.Client, f *v1alpha1.Fleet, want, live client.Object) *status.Failure {
+	kind := kindOf(want)
+	err := hub.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: want.GetName()}, live)
+	switch {
+	case err != nil && !apierrors.IsNotFound(err):
+		return hubFailure("read "+kind+" "+want.GetName(), err)
+	case err == nil && live.GetLabels()[fleetLabel] != "" && live.GetLabels()[fleetLabel] != f.Name:
+		return &status.Failure{Reason: status.ReasonInvalidFleet, Stalled: true,
+			Message: fmt.Sprintf("%s %q belongs to the fleet %q: rename one of the two", kind, want.GetName(), live.GetLabels()[fleetLabel])}
+	}
+	desired, err := published(f, want)
+	if err != nil {
+		return hubFailure("build "+kind+" "+want.GetName(), err)
+	}
+	if err == nil && live.GetUID() != "" {
+		same, err := holds(live, desired)
+		if err != nil {
+			return hubFailure("compare "+kind+" "+want.GetName(), err)
+		}
+		if same {
+			return nil
+		}
+	}
+	err = hub.Apply(ctx, client.ApplyConfigurationFromUnstructured(desired), client.FieldOwner(fieldManager), client.ForceOwnership)
+	if err != nil {
+		return hubFailure("write "+kind+" "+want.GetName(), err)
+	}
+	return nil
+}
+
+// published is what the hub is to have of an object of Git.
+func published(f *v1alpha1.Fleet, want client.Object) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]any{fleetLabel: f.Name}
+	for key, value := range want.GetLabels() {
+		labels[key] = value
+	}
+	metadata := map[string]any{"name": want.GetName(), "namespace": f.Namespace, "labels": labels}
+	if annotations := want.GetAnnotations(); len(annotations) > 0 {
+		values := map[string]any{}
+		for key, value := range annotations {
+			values[key] = value
+		}
+		metadata["annotations"] = values
+	}
+	kind := kindOf(want)
+	if kind == v1alpha1.MemberKind {
+		metadata["finalizers"] = []any{memberFinalizer}
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(),
+		"kind":       kind,
+		"metadata":   metadata,
+		"spec":       content["spec"],
+	}}, nil
+}
+
+// holds reports whether the hub already has the object: the same spec, and at
+// least the labels, annotations and finalizers that we write.
+func holds(live client.Object, want *unstructured.Unstructured) (bool, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	if err != nil {
+		return false, err
+	}
+	if !equality.Semantic.DeepEqual(content["spec"], want.Object["spec"]) {
+		return false, nil
+	}
+	for _, finalizer := range want.GetFinalizers() {
+		if !slices.Contains(live.GetFinalizers(), finalizer) {
+			return false, nil
+		}
+	}
+	return contains(live.GetLabels(), want.GetLabels()) && contains(live.GetAnnotations(), want.GetAnnotations()), nil
+}
+
+func contains(all, some map[string]string) bool {
+	for key, value := range some {
+		if got, ok := all[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+func kindOf(object client.Object) string {
+	switch object.(type) {
+	case *v1alpha1.ApplicationNetwork:
+		return v1alpha1.ApplicationNetworkKind
+	case *v1alpha1.Member:
+		return v1alpha1.MemberKind
+	}
+	return v1alpha1.FleetKind
+}
+
+// members returns the hub's members of a fleet, sorted by name.
+func (r *fleetReconciler) members(ctx context.Context, f *v1alpha1.Fleet) ([]v1alpha1.Member, *status.Failure) {
+	var list v1alpha1.MemberList
+	if err := r.List(ctx, &list, client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}); err != nil {
+		return nil, hubFailure("list Members", err)
+	}
+	slices.SortFunc(list.Items, func(a, b v1alpha1.Member) int { return compareNames(&a, &b) })
+	return list.Items, nil
+}
+
+func compareNames(a, b metav1.Object) int {
+	switch {
+	case a.GetName() < b.GetName():
+		return -1
+	case a.GetName() > b.GetName():
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,282 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/jitter"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/source"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+)
+
+const (
+	// gatewayRetry is how soon a member whose objects are all applied, and whose
+	// gateways have no address yet, is looked at again.
+	gatewayRetry = 10 * time.Second
+	// stalledRetry is how soon a member is tried again that a person must mend:
+	// rights that are granted on the member send us no event.
+	stalledRetry = 2 * time.Minute
+)
+
+// memberReconciler brings each member to its bundle and keeps it there.
+type memberReconciler struct {
+	client.Client
+	events      record.EventRecorder
+	store       *store
+	authority   *trust.Authority
+	connections *connections
+	fullCompare time.Duration
+	now         func() time.Time
+	// live reads the hub past the cache; claims are made one at a time.
+	live   client.Reader
+	claims sync.Mutex
+}
+
+func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, store *store, authority *trust.Authority, wake chan<- event.GenericEvent) *memberReconciler {
+	return &memberReconciler{
+		Client: manager.GetClient(),
+		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: as for fleets.
+		store:  store, authority: authority,
+		connections: newConnections(ctx, manager.GetAPIReader(), o, wake),
+		fullCompare: o.FullCompare,
+		now:         time.Now,
+		live:        manager.GetAPIReader(),
+	}
+}
+
+// Reconcile works on one member; members do not wait for each other.
+func (r *memberReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	var m v1alpha1.Member
+	if err := r.Get(ctx, request.NamespacedName, &m); err != nil {
+		r.connections.drop(request.NamespacedName)
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	report := newReport(r.Client, r.events, &m)
+	if !m.DeletionTimestamp.IsZero() {
+		return r.leave(ctx, &m, report)
+	}
+	outcome := r.outcomeOf(&m)
+	if m.Spec.Suspend {
+		// The next apply after a pause compares everything.
+		r.connections.drop(request.NamespacedName)
+		return ctrl.Result{}, report.write(ctx, outcome)
+	}
+	want, ok := r.store.member(fleetOf(&m), m.Name)
+	if !ok {
+		// After a start the fleet is read first, which wakes us. What the status
+		// says of the last run stays true until then.
+		if len(m.Status.Conditions) > 0 {
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, report.write(ctx, outcome)
+	}
+	outcome.Attempted = want.commit
+	outcome = r.deliver(ctx, &m, want, outcome, report)
+	if err := report.write(ctx, outcome); err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.again(outcome)
+}
+
+// outcomeOf starts from what the status records of earlier runs.
+func (r *memberReconciler) outcomeOf(m *v1alpha1.Member) status.Member {
+	return status.Member{
+		Suspended: m.Spec.Suspend,
+		Leaving:   !m.DeletionTimestamp.IsZero(),
+		Applied:   source.CommitOf(m.Status.AppliedRevision),
+		Objects:   int(m.Status.Objects),
+	}
+}
+
+// again says when to come back: by the queue's growing delays after a failure
+// that time may mend.
+func (r *memberReconciler) again(outcome status.Member) (ctrl.Result, error) {
+	switch {
+	case outcome.Failure != nil && outcome.Failure.Stalled:
+		return ctrl.Result{RequeueAfter: stalledRetry}, nil
+	case outcome.Failure != nil:
+		return ctrl.Result{}, fmt.Errorf("%s: %s", outcome.Failure.Reason, outcome.Failure.Message)
+	case outcome.Waiting != "":
+		return ctrl.Result{RequeueAfter: gatewayRetry}, nil
+	}
+	return ctrl.Result{RequeueAfter: jitter.JitteredIntervalDuration(r.fullCompare)}, nil
+}
+
+// deliver connects, makes the member's CA and applies what is due.
+func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want desired, outcome status.Member, report *report) status.Member {
+	c, failure := r.connect(ctx, m, meshOf(want.network), outcome, report)
+	if failure != nil {
+		outcome.Failure = failure
+		return outcome
+	}
+	chain, err := r.authority.Issue(ctx, trustRequest(want.network, m.Name))
+	if err != nil {
+		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
+		return outcome
+	}
+	set, err := setOf(want, chain)
+	if err != nil {
+		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
+		return outcome
+	}
+	work := c.due(demand{
+		fingerprint: want.bundle.Digest + "/" + chain.String(),
+		requestedAt: m.Annotations[meta.ReconcileRequestAnnotation],
+		handledAt:   m.Status.LastHandledReconcileAt,
+		waiting:     readyIsWaiting(m),
+		now:         r.now(), fullCompare: r.fullCompare,
+	})
+	switch work.step {
+	case stepApply:
+		outcome = r.apply(ctx, c, set, work, outcome, report)
+	case stepCorrect:
+		outcome = r.correct(ctx, c, set, work, outcome, report)
+	case stepNothing:
+		outcome.Applied = want.commit
+	}
+	if outcome.Failure == nil {
+		report.delivered(want, chain, m)
+	}
+	return outcome
+}
+
+// apply brings the whole set to the member.
+func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.Set, work work, outcome status.Member, report *report) status.Member {
+	follow := report.follow(ctx, outcome)
+	result, err := apply.Apply(ctx, c.target, set, apply.Options{Progress: follow.progress, GatewayTimeout: work.gatewayTimeout})
+	follow.stop()
+	report.changed(result, work)
+	outcome.Objects = len(result.Inventory.Entries)
+	if err != nil {
+		c.redo(work)
+		outcome.Failure = memberFailure(err)
+		return outcome
+	}
+	c.applied(work)
+	r.connections.watch(c)
+	outcome.Applied = set.Commit
+	if outcome.Attempted != "" {
+		outcome.Applied = outcome.Attempted
+	}
+	if len(result.Waiting) > 0 {
+		outcome.Waiting = result.Waiting[0].Subject.String() + ": " + result.Waiting[0].Why
+	}
+	return outcome
+}
+
+// correct puts single objects back that somebody else changed.
+func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply.Set, work work, outcome status.Member, report *report) status.Member {
+	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
+	report.changed(result, work)
+	if err != nil {
+		c.redo(work)
+		outcome.Failure = memberFailure(err)
+		return outcome
+	}
+	outcome.Applied = outcome.Attempted
+	return outcome
+}
+
+// connect reaches the member and makes sure that no other Member has its cluster.
+func (r *memberReconciler) connect(ctx context.Context, m *v1alpha1.Member, mesh apply.Mesh, outcome status.Member, report *report) (*connection, *status.Failure) {
+	c, failure := r.connections.get(ctx, m, mesh)
+	if failure != nil {
+		return nil, failure
+	}
+	uid, err := c.member.ClusterUID(ctx)
+	if err != nil {
+		return nil, memberFailure(err)
+	}
+	return c, r.claim(ctx, m, string(uid), outcome, report)
+}
+
+// claim makes the cluster the member's, on the hub and before the first write to
+// it: by this record a member that leaves knows that it has something to remove,
+// and a second Member of the same cluster is refused.
+func (r *memberReconciler) claim(ctx context.Context, m *v1alpha1.Member, uid string, outcome status.Member, report *report) *status.Failure {
+	switch m.Status.ClusterUID {
+	case uid:
+		return nil
+	case "":
+	default:
+		return &status.Failure{Reason: status.ReasonClusterChanged, Stalled: true,
+			Message: "the credentials lead to another cluster than before: restore them, or remove this member and join the other cluster under a new name"}
+	}
+	r.claims.Lock()
+	defer r.claims.Unlock()
+	var all v1alpha1.MemberList
+	if err := r.live.List(ctx, &all, client.InNamespace(m.Namespace)); err != nil {
+		return hubFailure("list Members", err)
+	}
+	for i := range all.Items {
+		if other := &all.Items[i]; other.UID != m.UID && other.Status.ClusterUID == uid {
+			return &status.Failure{Reason: status.ReasonClusterClaimed, Stalled: true,
+				Message: fmt.Sprintf("the cluster behind this member is already the member %q: give this one another cluster or remove it", other.Name)}
+		}
+	}
+	m.Status.ClusterUID = uid
+	if err := report.write(ctx, outcome); err != nil {
+		return hubFailure("record the cluster", err)
+	}
+	return nil
+}
+
+func fleetOf(m *v1alpha1.Member) types.NamespacedName {
+	return types.NamespacedName{Namespace: m.Namespace, Name: m.Labels[fleetLabel]}
+}
+
+func meshOf(network *v1alpha1.ApplicationNetwork) apply.Mesh {
+	return apply.Mesh{Network: network.Name, SystemNamespace: network.Spec.DataPlane.Namespace}
+}
+
+// setOf is everything that the member should have, its CA included.
+func setOf(want desired, chain trust.Chain) (apply.Set, error) {
+	mesh := meshOf(want.network)
+	secret, err := chain.Secret(mesh.SystemNamespace)
+	if err != nil {
+		return apply.Set{}, err
+	}
+	secret.SetLabels(map[string]string{apply.LabelNetwork: mesh.Network, apply.LabelComponent: "trust"})
+	set := apply.Set{
+		Mesh: mesh, Release: want.bundle.Release, Commit: want.commit, Digest: want.bundle.Digest,
+		Objects: want.bundle.Objects,
+	}
+	set.Secrets = append(set.Secrets, secret)
+	return set, nil
+}
+
+// memberFailure is the status of an error of a member's API.
+func memberFailure(err error) *status.Failure {
+	return &status.Failure{Reason: string(cmp.Or(member.ReasonOf(err), member.Unclassified)), Message: err.Error(), Stalled: apply.Stalls(err)}
+}
+
+// ofKubeconfig returns the members whose kubeconfig is in a Secret, so that new
+// credentials act at once.
+func (r *memberReconciler) ofKubeconfig(ctx context.Context, secret client.Object) []reconcile.Request {
+	var all v1alpha1.MemberList
+	if err := r.List(ctx, &all, client.InNamespace(secret.GetNamespace())); err != nil {
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range all.Items {
+		if ref := all.Items[i].Spec.Cluster.KubeconfigRef; ref != nil && ref.Name == secret.GetName() {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
+		}
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/source"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+)
+
+// ReasonDriftCorrected is the reason of the event for an object that was put back.
+const ReasonDriftCorrected = "DriftCorrected"
+
+// report writes the status of one member: once at the end of a reconcile, and
+// in between only to say what a long one waits for.
+type report struct {
+	hub    client.Client
+	events record.EventRecorder
+	member *v1alpha1.Member
+
+	mu sync.Mutex
+	// written is the member as the hub last had it: the base of the next patch.
+	written *v1alpha1.Member
+}
+
+func newReport(hub client.Client, events record.EventRecorder, m *v1alpha1.Member) *report {
+	return &report{hub: hub, events: events, member: m, written: m.DeepCopy()}
+}
+
+// write makes the hub's status say what the outcome means.
+func (r *report) write(ctx context.Context, outcome status.Member) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.member
+	m.Status.ObservedGeneration = m.Generation
+	m.Status.Objects = int32(outcome.Objects)
+	setConditions(m, outcome.Conditions(), m.Generation)
+	announce(r.events, r.written, m)
+	if err := writeStatus(ctx, r.hub, r.written, m); err != nil {
+		return fmt.Errorf("write status of member %q: %w", m.Name, err)
+	}
+	r.written = m.DeepCopy()
+	observeMember(m)
+	return nil
+}
+
+// delivered records what the member now has.
+func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) {
+	revision := source.Revision(want.branch, want.commit)
+	m.Status.AttemptedRevision, m.Status.AppliedRevision = revision, revision
+	m.Status.Digest, m.Status.Release = want.bundle.Digest, want.bundle.Release
+	m.Status.Certificates = []v1alpha1.CertificateStatus{
+		{Tier: "Root", Serial: chain.Root.SerialNumber.Text(16), NotAfter: metav1.NewTime(chain.Root.NotAfter)},
+		{Tier: "Intermediate", Serial: chain.Intermediate.SerialNumber.Text(16), NotAfter: metav1.NewTime(chain.Intermediate.NotAfter)},
+	}
+	if requested, ok := meta.ReconcileAnnotationValue(m.Annotations); ok {
+		m.Status.LastHandledReconcileAt = requested
+	}
+}
+
+// changed counts and announces what was put back. Changes of a set that had not
+// been applied before are delivery, not drift.
+func (r *report) changed(result apply.Result, w work) {
+	if !w.repeat {
+		return
+	}
+	for _, change := range result.Changes {
+		if change.Action != apply.Created && change.Action != apply.Configured {
+			continue
+		}
+		drift := r.member.Status.Drift
+		if drift == nil {
+			drift = &v1alpha1.DriftStatus{}
+			r.member.Status.Drift = drift
+		}
+		now := metav1.Now()
+		drift.Corrected++
+		drift.LastCorrected, drift.LastObject = &now, change.Subject.String()
+		observeDrift(r.member.Name, w, now.Time)
+		what := "edited"
+		if change.Action == apply.Created {
+			what = "deleted"
+		}
+		if change.By != "" {
+			what += " by " + change.By
+		}
+		r.events.Event(r.member, corev1.EventTypeNormal, ReasonDriftCorrected, fmt.Sprintf("put back %s: %s", change.Subject, what))
+	}
+}
+
+// follower tells the hub what a long call waits for.
+type follower struct {
+	latest chan string
+	done   chan struct{}
+}
+
+// follow reports the progress of a call until stop.
+func (r *report) follow(ctx context.Context, outcome status.Member) *follower {
+	f := &follower{latest: make(chan string, 1), done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		for waiting := range f.latest {
+			if waiting == "" || waiting == outcome.Waiting {
+				continue
+			}
+			outcome.Waiting = waiting
+			// A status that cannot be written now is written at the end.
+			_ = r.write(ctx, outcome)
+		}
+	}()
+	return f
+}
+
+// progress takes a step of the call; a newer one replaces one not yet written.
+func (f *follower) progress(p apply.Progress) {
+	waiting := ""
+	if len(p.Waiting) > 0 {
+		waiting = p.Waiting[0].Subject.String()
+	}
+	select {
+	case <-f.latest:
+	default:
+	}
+	select {
+	case f.latest <- waiting:
+	default:
+	}
+}
+
+func (f *follower) stop() {
+	close(f.latest)
+	<-f.done
+}
+
+// readyIsWaiting says whether the member's last run ended before everything was
+// healthy.
+func readyIsWaiting(m *v1alpha1.Member) bool {
+	ready := apimeta.FindStatusCondition(m.Status.Conditions, meta.ReadyCondition)
+	return ready != nil && ready.Reason == status.ReasonApplying
+}
+
+// withoutFinalizer returns the finalizers without ours.
+func withoutFinalizer(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(f string) bool { return f == memberFinalizer })
+}

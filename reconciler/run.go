@@ -1,0 +1,166 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/predicates"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+	"github.com/isthmus-mesh/isthmus/renderer"
+)
+
+// DefaultNamespace of the hub in which Fleets, Members and kubeconfigs live.
+const DefaultNamespace = "isthmus-system"
+
+// LeaseName of the leader election.
+const LeaseName = "isthmus-leader"
+
+// Options of a reconciler. The zero value is usable but for VaultDirectory.
+type Options struct {
+	// Namespace of the hub to work in. Empty: [DefaultNamespace].
+	Namespace string
+	// VaultDirectory holds the CAs of networks whose vault is a Directory.
+	VaultDirectory string
+	// CacheDirectory holds copies of repositories; it may be lost at any time.
+	CacheDirectory string
+	// MetricsAddress and HealthAddress to listen on; "0" means not at all.
+	MetricsAddress, HealthAddress string
+	// LeaderElection lets one of several reconcilers work; the others wait.
+	LeaderElection bool
+	// Concurrency is how many members are worked on at once. Zero: 16.
+	Concurrency int
+	// FullCompare is the interval at which every object of a member is compared,
+	// a safety net below the watches. Zero: 10 minutes.
+	FullCompare time.Duration
+	// Member says how members may be reached.
+	Member member.Options
+	// Log is told what happens.
+	Log logr.Logger
+}
+
+// Run follows the fleets of one namespace of the hub until ctx ends, then stops
+// what is under way and gives up the lead.
+func Run(ctx context.Context, hub *rest.Config, o Options) error {
+	o.Namespace = cmp.Or(o.Namespace, DefaultNamespace)
+	o.Concurrency = cmp.Or(o.Concurrency, 16)
+	o.FullCompare = cmp.Or(o.FullCompare, 10*time.Minute)
+	vault, err := trust.OpenDirectory(o.VaultDirectory)
+	if err != nil {
+		return fmt.Errorf("open vault: %w", err)
+	}
+	manager, err := newManager(hub, o)
+	if err != nil {
+		return fmt.Errorf("prepare the hub's clients: %w", err)
+	}
+	store := newStore()
+	wake := make(chan event.GenericEvent, 1024)
+	if err := addFleets(manager, o, store, wake); err != nil {
+		return fmt.Errorf("watch fleets: %w", err)
+	}
+	if err := addMembers(ctx, manager, o, store, trust.NewAuthority(vault, time.Now), wake); err != nil {
+		return fmt.Errorf("watch members: %w", err)
+	}
+	return manager.Start(ctx)
+}
+
+func newManager(hub *rest.Config, o Options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	manager, err := ctrl.NewManager(hub, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        o.Log,
+		Metrics:                       server.Options{BindAddress: cmp.Or(o.MetricsAddress, "0")},
+		HealthProbeBindAddress:        cmp.Or(o.HealthAddress, "0"),
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              LeaseName,
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		Cache:                         cache.Options{DefaultNamespaces: map[string]cache.Config{o.Namespace: {}}},
+		// Secrets are read when needed and never kept in memory.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return manager, manager.AddReadyzCheck("ping", healthz.Ping)
+}
+
+// addFleets runs the controller of fleets; wake carries members to work on.
+func addFleets(manager ctrl.Manager, o Options, store *store, wake chan<- event.GenericEvent) error {
+	r := &fleetReconciler{
+		Client: manager.GetClient(),
+		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: fluxcd/pkg/runtime still emits core/v1 events.
+		looker: looker{hub: manager.GetAPIReader(), renderer: renderer.New(catalog.Builtin()), cache: filepath.Join(o.CacheDirectory, "git")},
+		store:  store,
+		changed: func(fleet types.NamespacedName, members []string) {
+			for _, name := range members {
+				wake <- event.GenericEvent{Object: &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Namespace: fleet.Namespace, Name: name}}}
+			}
+		},
+		now:      time.Now,
+		next:     map[types.NamespacedName]time.Time{},
+		failures: map[types.NamespacedName]*status.Failure{},
+	}
+	ofFleet := func(_ context.Context, object client.Object) []reconcile.Request {
+		name := object.GetLabels()[fleetLabel]
+		if name == "" {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+	}
+	return ctrl.NewControllerManagedBy(manager).
+		For(&v1alpha1.Fleet{}, builder.WithPredicates(predicate.Or(
+			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&v1alpha1.Member{}, handler.EnqueueRequestsFromMapFunc(ofFleet)).
+		Watches(&v1alpha1.ApplicationNetwork{}, handler.EnqueueRequestsFromMapFunc(ofFleet), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Complete(r)
+}
+
+// addMembers runs the controller of members.
+func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *store, authority *trust.Authority, wake chan event.GenericEvent) error {
+	r := newMemberReconciler(ctx, manager, o, store, authority, wake)
+	// A member that fails is retried soon at first, then every two minutes.
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](500*time.Millisecond, 2*time.Minute)
+	return ctrl.NewControllerManagedBy(manager).
+		For(&v1alpha1.Member{}, builder.WithPredicates(predicate.Or(
+			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}))).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofKubeconfig)).
+		WatchesRawSource(source.Channel(wake, &handler.EnqueueRequestForObject{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency, RateLimiter: limiter}).
+		Complete(r)
+}

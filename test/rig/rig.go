@@ -1,0 +1,247 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/hack/controlplane"
+)
+
+const (
+	// Namespace of the fleet on the hub.
+	Namespace = "isthmus-system"
+	// FleetName is the name of the Fleet object.
+	FleetName = "fleet"
+	// GatewayAPI is the version of the Gateway API that members have: the newest
+	// that every release of the tests supports.
+	GatewayAPI = "v1.5.1"
+)
+
+// Options of a rig.
+type Options struct {
+	// Members to start, by name.
+	Members []string
+	// Istiods are the releases whose real istiod members run; empty means that
+	// istiod's pods are played like all others.
+	Istiods []string
+	// LogDir keeps logs after the rig is gone; empty means that they go with it.
+	LogDir string
+	// Progress is told of builds, which can take minutes; nil for nobody.
+	Progress io.Writer
+}
+
+// Rig is a hub, members and a repository.
+type Rig struct {
+	Hub *controlplane.Cluster
+	// HubClient is an administrator's client of the hub.
+	HubClient client.WithWatch
+	Members   map[string]*controlplane.Cluster
+	// Repository of the fleet.
+	Repository *Repository
+	// Dir holds the vault, the cache and the repository.
+	Dir string
+
+	controlPlane *controlplane.ControlPlane
+	istiod       bool
+}
+
+// Start starts everything but a reconciler. Stop must be called, also when ctx
+// ends.
+func Start(ctx context.Context, o Options) (*Rig, error) {
+	controlPlane, err := controlplane.Start(ctx, controlplane.Options{
+		LogDir: o.LogDir, IstiodReleases: o.Istiods, Progress: o.Progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &Rig{controlPlane: controlPlane, Members: map[string]*controlplane.Cluster{}, istiod: len(o.Istiods) > 0}
+	if err := r.start(ctx, o.Members); err != nil {
+		r.Stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Rig) start(ctx context.Context, members []string) error {
+	var err error
+	if r.Dir, err = os.MkdirTemp("", "isthmus-rig-"); err != nil {
+		return err
+	}
+	if r.Repository, err = NewRepository(ctx, r.Dir); err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true})
+		return err
+	})
+	clusters := make([]*controlplane.Cluster, len(members))
+	for i, name := range members {
+		group.Go(func() (err error) {
+			clusters[i], err = r.startMember(ctx, name)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, name := range members {
+		r.Members[name] = clusters[i]
+	}
+	r.HubClient, err = newClient(r.Hub)
+	if err != nil {
+		return err
+	}
+	return r.prepareHub(ctx)
+}
+
+// AddMember starts one more member cluster, with its credentials on the hub.
+func (r *Rig) AddMember(ctx context.Context, name string) (*controlplane.Cluster, error) {
+	cluster, err := r.startMember(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	r.Members[name] = cluster
+	return cluster, r.SetKubeconfig(ctx, name, cluster.Kubeconfig())
+}
+
+func (r *Rig) startMember(ctx context.Context, name string) (*controlplane.Cluster, error) {
+	cluster, err := r.controlPlane.Cluster(ctx, name, controlplane.ClusterOptions{Istiod: r.istiod})
+	if err != nil {
+		return nil, err
+	}
+	// The Gateway API is the member's own: isthmus asks for it, as AppNet does.
+	return cluster, cluster.InstallGatewayAPI(ctx, GatewayAPI)
+}
+
+// prepareHub installs what the README tells people to install.
+func (r *Rig) prepareHub(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(Root(), "deploy", "crds", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("find deploy/crds: %w", errors.Join(err, os.ErrNotExist))
+	}
+	for _, file := range files {
+		var crd apiextensionsv1.CustomResourceDefinition
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := yaml.UnmarshalStrict(data, &crd); err != nil {
+			// A kustomization.yaml lies beside the CRDs.
+			continue
+		}
+		if err := r.HubClient.Create(ctx, &crd); err != nil {
+			return fmt.Errorf("install %s: %w", filepath.Base(file), err)
+		}
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
+	if err := r.HubClient.Create(ctx, namespace); err != nil {
+		return err
+	}
+	for name, cluster := range r.Members {
+		if err := r.SetKubeconfig(ctx, name, cluster.Kubeconfig()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetKubeconfig puts a member's credentials on the hub.
+func (r *Rig) SetKubeconfig(ctx context.Context, name string, kubeconfig []byte) error {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name},
+		Data:       map[string][]byte{"value": kubeconfig},
+	}
+	err := r.HubClient.Create(ctx, secret)
+	if err == nil {
+		return nil
+	}
+	return r.HubClient.Update(ctx, secret)
+}
+
+// Follow makes the Fleet object that points at the repository.
+func (r *Rig) Follow(ctx context.Context, interval time.Duration) error {
+	f := &v1alpha1.Fleet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: FleetName},
+		Spec:       v1alpha1.FleetSpec{URL: r.Repository.URL(), Branch: "main", Interval: metav1.Duration{Duration: interval}},
+	}
+	// CRDs need a moment before they are served.
+	return Eventually(ctx, 10*time.Second, func() error { return r.HubClient.Create(ctx, f) })
+}
+
+// Vault and Cache are the reconciler's folders.
+func (r *Rig) Vault() string { return filepath.Join(r.Dir, "vault") }
+
+// Cache is the reconciler's folder for copies of repositories.
+func (r *Rig) Cache() string { return filepath.Join(r.Dir, "cache") }
+
+// Logs is the folder with the logs of all processes.
+func (r *Rig) Logs() string { return r.controlPlane.LogDir() }
+
+// Kubectl is the path of a kubectl for the clusters.
+func (r *Rig) Kubectl() string { return r.controlPlane.Binaries().Kubectl }
+
+// Stop ends every process and removes what was written.
+func (r *Rig) Stop() {
+	r.controlPlane.Stop()
+	if r.Dir != "" {
+		_ = os.RemoveAll(r.Dir)
+	}
+}
+
+// Root is the folder of the main module.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
+
+func newClient(c *controlplane.Cluster) (client.WithWatch, error) {
+	scheme := kruntime.NewScheme()
+	for _, add := range []func(*kruntime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme, v1alpha1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	return client.NewWithWatch(c.RESTConfig(), client.Options{Scheme: scheme})
+}
+
+// ClientOf returns an administrator's client of a member.
+func (r *Rig) ClientOf(name string) (client.WithWatch, error) { return newClient(r.Members[name]) }
+
+// Eventually calls try until it returns nil, and returns its last error when
+// that takes longer than the timeout.
+func Eventually(ctx context.Context, timeout time.Duration, try func() error) error {
+	deadline := time.Now().Add(timeout)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not so after %s: %w", timeout, err)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
