@@ -95,6 +95,8 @@ func (l *loader) readChunk(file string, chunk chunk) {
 		}
 		if err != nil {
 			line, message := syntaxError(err)
+			// What ends too early is missed on the line after the last.
+			line = min(line, 1+bytes.Count(bytes.TrimRight(chunk.text, "\n"), []byte("\n")))
 			l.unreadable(Problem{File: file, Line: chunk.before + line, Reason: ReasonSyntax, Message: message})
 			return
 		}
@@ -104,7 +106,12 @@ func (l *loader) readChunk(file string, chunk chunk) {
 	}
 }
 
-var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+var (
+	yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+	// parserError matches what the YAML parser says, which, unlike the scanner
+	// below it, counts lines from 0.
+	parserError = regexp.MustCompile(`^did not find expected (?:node content|key|'-'|',' or|<)`)
+)
 
 // syntaxError returns the line, from 1, and the text of a parser's error.
 func syntaxError(err error) (line int, message string) {
@@ -113,8 +120,7 @@ func syntaxError(err error) (line int, message string) {
 		return 1, fmt.Sprintf("not valid YAML: %v", err)
 	}
 	line, _ = strconv.Atoi(match[1])
-	// The parser, unlike the scanner below it, counts lines from 0.
-	if line > 0 && strings.HasPrefix(match[2], "did not find expected") {
+	if line > 0 && parserError.MatchString(match[2]) {
 		line++
 	}
 	return max(line, 1), "not valid YAML: " + match[2]

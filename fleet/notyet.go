@@ -1,43 +1,56 @@
 package fleet
 
-import "github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+import (
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+)
 
 // later is a field that isthmus takes and does not act on yet, with what
-// happens instead. A field is acted on, or is in here, or is refused.
-type later struct{ path, instead string }
-
-var laterInNetworks = []later{
-	{"spec.rollout.rings", "every member receives a change at once"},
-	{"spec.deletionGuard", "no commit is stopped for what it deletes"},
-	{"spec.patches", "objects are applied as rendered"},
+// happens instead. A field is acted on, or is in here, or is refused. A field
+// that says what happens anyway needs no warning.
+type later[T any] struct {
+	path, instead string
+	// same reports whether what happens instead is what the field says.
+	same func(*T) bool
 }
 
-var laterInMembers = []later{
-	{"spec.maintenanceWindows", "the member changes at any time"},
+var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
+	{"spec.trust.root.rotateAt", "the root CA is not replaced yet", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Root.RotateAt == defaultRotateAt
+	}},
+	{"spec.trust.workload.validity", "workload certificates live 24h", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Workload.Validity.Duration == 24*time.Hour
+	}},
+	{"spec.trust.workload.rotateAt", "workload certificates are replaced at 50%", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Workload.RotateAt == defaultRotateAt
+	}},
+	{"spec.rollout.rings", "every member receives a change at once", nil},
+	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
+	{"spec.patches", "objects are applied as rendered", nil},
+}
+
+var laterInMembers = []later[v1alpha1.MemberSpec]{
+	{"spec.maintenanceWindows", "the member changes at any time", nil},
+	{"spec.cluster.type", "an AKS member is rendered, but the reconciler cannot reach it yet; one of type Kubernetes it can", func(s *v1alpha1.MemberSpec) bool {
+		return s.Cluster.Type != v1alpha1.ClusterAKS
+	}},
 }
 
 // notYetActedOn warns once for each such field that is in a file.
 func notYetActedOn(d *documents, report reporter) {
-	const message = "accepted, not yet acted on"
-	warn := func(at *document, fields []later) {
-		for _, field := range fields {
-			if at.written(field.path) {
-				report(at, field.path, message, field.instead)
-			}
-		}
-	}
 	for _, at := range d.networks {
-		warn(at, laterInNetworks)
-		for _, tier := range tiers(at.network.Spec.Trust) {
-			if tier.lifetime.RotateAt != defaultRotateAt {
-				report(at, "spec.trust."+tier.name+".rotateAt", message, "the default of "+defaultRotateAt+" applies")
-			}
-		}
+		warnLater(at, &at.network.Spec, laterInNetworks, report)
 	}
 	for _, at := range d.members {
-		warn(at, laterInMembers)
-		if at.member.Spec.Cluster.Type == v1alpha1.ClusterAKS {
-			report(at, "spec.cluster.type", message, "an AKS member is rendered, but the reconciler cannot reach it yet; with type Kubernetes it can")
+		warnLater(at, &at.member.Spec, laterInMembers, report)
+	}
+}
+
+func warnLater[T any](at *document, spec *T, fields []later[T], report reporter) {
+	for _, field := range fields {
+		if at.written(field.path) && (field.same == nil || !field.same(spec)) {
+			report(at, field.path, "accepted, not yet acted on", field.instead)
 		}
 	}
 }
