@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/kubelet"
+	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/port"
 	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/process"
 )
 
@@ -40,10 +42,11 @@ type Cluster struct {
 	options  ClusterOptions
 	network  network
 	dir      string
-	port     *port
+	port     *port.Port
 	ca       *authority
 	services *services
 	proxy    *egressProxy
+	runner   *kubelet.Runner // nil without istiods
 
 	kubeconfig []byte
 	client     kubernetes.Interface // of the harness itself
@@ -98,6 +101,9 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 	c.background.Go(func() { c.services.run(c.ctx) })
+	if c.runner != nil {
+		c.background.Go(func() { c.runner.Run(c.ctx) })
+	}
 	if err := c.createNodes(ctx); err != nil {
 		return err
 	}
@@ -113,7 +119,7 @@ func (c *Cluster) prepare() error {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	var err error
-	if c.port, err = freePort(); err != nil {
+	if c.port, err = port.Reserve(); err != nil {
 		return err
 	}
 	if c.ca, err = newAuthority(c.name); err != nil {
@@ -149,6 +155,9 @@ func (c *Cluster) prepare() error {
 		return err
 	}
 	if !c.options.APIServerOnly {
+		if c.options.Istiod {
+			c.runner = c.newRunner()
+		}
 		socket := c.file("egress.sock")
 		if c.services, err = newServices(c.client, c.network, c.localProcess); err != nil {
 			return err
@@ -250,7 +259,7 @@ func (c *Cluster) RESTConfig() *rest.Config {
 }
 
 // Server is the URL of the API server; it does not change.
-func (c *Cluster) Server() string { return c.port.url() }
+func (c *Cluster) Server() string { return secure(c.port) }
 
 // StopAPIServer kills the API server, as a fault does: connections break and the
 // port refuses new ones. The other processes go on. Fine when it is stopped.
@@ -315,7 +324,7 @@ func (c *Cluster) shutdown() {
 		c.proxy.stop()
 	}
 	if c.port != nil {
-		c.port.release()
+		c.port.Release()
 	}
 }
 
@@ -340,12 +349,6 @@ func (c *Cluster) process(name string, args []string, settings ...string) (*proc
 	})
 }
 
-// localProcess is the address at which a port of a pod can be reached, if the pod
-// is a process on this machine.
-func (c *Cluster) localProcess(podIP string, port int32) (string, bool) {
-	return "", false
-}
-
 // processError is the end of a component that should run.
 func (c *Cluster) processError() error {
 	c.mu.Lock()
@@ -365,6 +368,9 @@ func (c *Cluster) pids() []int {
 		if p != nil && p.Err() == nil {
 			pids = append(pids, p.Pid())
 		}
+	}
+	for _, istiod := range c.Istiods() {
+		pids = append(pids, istiod.PID)
 	}
 	return pids
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/port"
 	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/process"
 )
 
@@ -37,7 +38,7 @@ type ControlPlane struct {
 	logs     string
 
 	etcd      *process.Process
-	etcdPort  *port
+	etcdPort  *port.Port
 	etcdCerts etcdCerts
 	cancelCtx func() bool
 
@@ -92,17 +93,17 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 		return fmt.Errorf("make log folder: %w", err)
 	}
 	var err error
-	if cp.etcdPort, err = freePort(); err != nil {
+	if cp.etcdPort, err = port.Reserve(); err != nil {
 		return err
 	}
 	if cp.etcdCerts, err = newEtcdCerts(cp.dir); err != nil {
 		return err
 	}
-	peer, err := freePort()
+	peer, err := port.Reserve()
 	if err != nil {
 		return err
 	}
-	defer peer.release() // etcd holds the port itself once it is ready
+	defer peer.Release() // etcd holds the port itself once it is ready
 	cp.etcd, err = process.Start(process.Spec{
 		Name: "etcd", Path: cp.binaries.Kube, Log: filepath.Join(cp.logs, "etcd.log"),
 		Args: etcdArgs(filepath.Join(cp.dir, "etcd"), cp.etcdPort, peer, cp.etcdCerts),
@@ -116,7 +117,7 @@ func (cp *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 	return waitFor(ctx, "etcd to be ready", cp.etcd.Err, func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, cp.etcdPort.url()+"/health", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, secure(cp.etcdPort)+"/health", nil)
 		if err != nil {
 			return err
 		}
@@ -167,7 +168,7 @@ func (cp *ControlPlane) Stop() {
 		cp.etcd.Kill()
 	}
 	if cp.etcdPort != nil {
-		cp.etcdPort.release()
+		cp.etcdPort.Release()
 	}
 	if cp.cancelCtx != nil {
 		cp.cancelCtx()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/port"
 )
 
 // A network holds the address ranges of one cluster. No two clusters of one
@@ -36,16 +38,18 @@ func (n network) loadBalancer(i int) string {
 // node is the address of the i-th node.
 func (n network) node(i int) string { return fmt.Sprintf("172.30.%d.%d", n.index, 1+i) }
 
-func etcdArgs(data string, client, peer *port, certs etcdCerts) []string {
+func secure(p *port.Port) string { return "https://" + p.Address() }
+
+func etcdArgs(data string, client, peer *port.Port, certs etcdCerts) []string {
 	return []string{
 		"etcd",
 		"--name=etcd",
 		"--data-dir=" + data,
-		"--listen-client-urls=" + client.url(),
-		"--advertise-client-urls=" + client.url(),
-		"--listen-peer-urls=" + peer.url(),
-		"--initial-advertise-peer-urls=" + peer.url(),
-		"--initial-cluster=etcd=" + peer.url(),
+		"--listen-client-urls=" + secure(client),
+		"--advertise-client-urls=" + secure(client),
+		"--listen-peer-urls=" + secure(peer),
+		"--initial-advertise-peer-urls=" + secure(peer),
+		"--initial-cluster=etcd=" + secure(peer),
 		"--client-cert-auth", "--trusted-ca-file=" + certs.ca, "--cert-file=" + certs.cert, "--key-file=" + certs.key,
 		"--peer-client-cert-auth", "--peer-trusted-ca-file=" + certs.ca, "--peer-cert-file=" + certs.cert, "--peer-key-file=" + certs.key,
 		"--unsafe-no-fsync", // the data need not survive the machine
@@ -56,10 +60,10 @@ func etcdArgs(data string, client, peer *port, certs etcdCerts) []string {
 
 // apiserverArgs leaves admission, authorization by RBAC apart, and API groups at
 // their defaults.
-func apiserverArgs(c *Cluster, etcd *port, certs etcdCerts) []string {
+func apiserverArgs(c *Cluster, etcd *port.Port, certs etcdCerts) []string {
 	args := []string{
 		"kube-apiserver",
-		"--etcd-servers=" + etcd.url(),
+		"--etcd-servers=" + secure(etcd),
 		"--etcd-prefix=/" + c.name,
 		"--etcd-cafile=" + certs.ca, "--etcd-certfile=" + certs.cert, "--etcd-keyfile=" + certs.key,
 		"--bind-address=127.0.0.1",

@@ -29,7 +29,7 @@ func (c *Cluster) userKubeconfig(user string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return kubeconfigFor(c.name, c.port.url(), c.ca.pem, clientcmdapi.AuthInfo{
+	return kubeconfigFor(c.name, c.Server(), c.ca.pem, clientcmdapi.AuthInfo{
 		ClientCertificateData: pair.cert, ClientKeyData: pair.key,
 	})
 }
