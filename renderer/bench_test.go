@@ -8,6 +8,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/renderer"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
 // fleetOf returns a fleet of so many members on one release.
@@ -52,6 +53,17 @@ func BenchmarkRender1000(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkFiles1000 lays out a thousand rendered members as files.
+func BenchmarkFiles1000(b *testing.B) {
+	bundles := render(b, fleetOf(b, 1000))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := bundle.Files(bundles); err != nil {
 			b.Fatal(err)
 		}
 	}

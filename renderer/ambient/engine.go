@@ -142,7 +142,7 @@ func render(release catalog.Release, m mesh, j job) ([]bundle.Object, error) {
 
 // fill puts a member's identity in the place of the stand-ins.
 func fill(shared []bundle.Object, id identity) ([]bundle.Object, error) {
-	replacer := strings.NewReplacer(standIn.cluster, id.cluster, standIn.network, id.network)
+	replacer := standInReplacer(id)
 	objects := make([]bundle.Object, 0, len(shared)+len(shared)/2)
 	for _, object := range shared {
 		replaced, changed := replace(object.Object.Object, replacer)
@@ -157,4 +157,9 @@ func fill(shared []bundle.Object, id identity) ([]bundle.Object, error) {
 		objects = append(objects, own)
 	}
 	return objects, nil
+}
+
+// standInReplacer puts an identity in the place of the stand-ins.
+func standInReplacer(id identity) *strings.Replacer {
+	return strings.NewReplacer(standIn.cluster, id.cluster, standIn.network, id.network)
 }

@@ -38,28 +38,36 @@ func MemberDir(member string) string { return path.Join("members", member) }
 //	                              namespaces, control-plane, data-plane, gateway
 //
 // Folders that would be empty are left out. There are no keys and no
-// certificates in any of them.
+// certificates in any of them. Files of equal objects share their bytes, which
+// must not be changed.
 func Files(bundles []Bundle) (map[string][]byte, error) {
-	files := map[string][]byte{}
+	w := writer{files: map[string][]byte{}, encoded: map[string][]byte{}}
 	releases := map[string]bool{}
 	for _, b := range bundles {
-		if err := b.addMember(files); err != nil {
-			return nil, err
+		if err := w.addMember(b); err != nil {
+			return nil, fmt.Errorf("bundle of member %q: %w", b.Member, err)
 		}
 		if releases[b.Release] {
 			continue
 		}
 		releases[b.Release] = true
-		if err := b.addRelease(files); err != nil {
-			return nil, err
+		if err := w.addRelease(b); err != nil {
+			return nil, fmt.Errorf("release %s: %w", b.Release, err)
 		}
 	}
-	return files, nil
+	return w.files, nil
+}
+
+// writer collects files.
+type writer struct {
+	files map[string][]byte
+	// encoded objects by digest: most objects are the same for many members.
+	encoded map[string][]byte
 }
 
 func (b Bundle) releaseDir() string { return path.Join("releases", b.Release, "crds") }
 
-func (b Bundle) addRelease(files map[string][]byte) error {
+func (w writer) addRelease(b Bundle) error {
 	dir := b.releaseDir()
 	var resources []string
 	for _, object := range b.Objects {
@@ -67,7 +75,7 @@ func (b Bundle) addRelease(files map[string][]byte) error {
 			continue
 		}
 		name := object.Object.GetName() + ".yaml"
-		if err := addObject(files, path.Join(dir, name), object); err != nil {
+		if err := w.addObject(path.Join(dir, name), object); err != nil {
 			return err
 		}
 		resources = append(resources, name)
@@ -75,10 +83,10 @@ func (b Bundle) addRelease(files map[string][]byte) error {
 	if len(resources) == 0 {
 		return nil
 	}
-	return addKustomization(files, dir, resources)
+	return w.addKustomization(dir, resources)
 }
 
-func (b Bundle) addMember(files map[string][]byte) error {
+func (w writer) addMember(b Bundle) error {
 	dir := MemberDir(b.Member)
 	resources := map[string]bool{}
 	for _, object := range b.Objects {
@@ -88,20 +96,20 @@ func (b Bundle) addMember(files map[string][]byte) error {
 			resources[path.Join("..", "..", b.releaseDir())] = true
 			continue
 		case !ok:
-			return fmt.Errorf("bundle of member %q: %s: unknown component %q", b.Member, identify(object.Object), component(object))
+			return fmt.Errorf("%s: unknown component %q", identify(object.Object), component(object))
 		}
 		name := path.Join(folder, b.fileName(object))
-		if err := addObject(files, path.Join(dir, name), object); err != nil {
+		if err := w.addObject(path.Join(dir, name), object); err != nil {
 			return err
 		}
 		resources[name] = true
 	}
 	inventory, err := json.MarshalIndent(b.Inventory(), "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode inventory of member %q: %w", b.Member, err)
+		return fmt.Errorf("encode inventory: %w", err)
 	}
-	files[path.Join(dir, InventoryFile)] = append(inventory, '\n')
-	return addKustomization(files, dir, slices.Sorted(maps.Keys(resources)))
+	w.files[path.Join(dir, InventoryFile)] = append(inventory, '\n')
+	return w.addKustomization(dir, slices.Sorted(maps.Keys(resources)))
 }
 
 // fileName is the kind and name of an object, below a folder of its namespace
@@ -116,15 +124,19 @@ func (b Bundle) fileName(object Object) string {
 
 // addObject writes the object; one that shares its file with an earlier one,
 // because they differ in their API group only, becomes the file's next document.
-func addObject(files map[string][]byte, name string, object Object) error {
-	document, err := yaml.Marshal(object.Object.Object)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", identify(object.Object), err)
+func (w writer) addObject(name string, object Object) error {
+	document, ok := w.encoded[object.Digest]
+	if !ok {
+		var err error
+		if document, err = yaml.Marshal(object.Object.Object); err != nil {
+			return fmt.Errorf("encode %s: %w", identify(object.Object), err)
+		}
+		w.encoded[object.Digest] = document
 	}
-	if before, ok := files[name]; ok {
+	if before, ok := w.files[name]; ok {
 		document = bytes.Join([][]byte{before, document}, []byte("---\n"))
 	}
-	files[name] = document
+	w.files[name] = document
 	return nil
 }
 
@@ -135,13 +147,13 @@ type kustomization struct {
 	Resources  []string `json:"resources"`
 }
 
-func addKustomization(files map[string][]byte, dir string, resources []string) error {
+func (w writer) addKustomization(dir string, resources []string) error {
 	content, err := yaml.Marshal(kustomization{
 		APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: resources,
 	})
 	if err != nil {
 		return fmt.Errorf("encode kustomization of %q: %w", dir, err)
 	}
-	files[path.Join(dir, kustomizationFile)] = content
+	w.files[path.Join(dir, kustomizationFile)] = content
 	return nil
 }

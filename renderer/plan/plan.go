@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
@@ -49,24 +50,33 @@ func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 	for _, member := range f.Members {
 		network := f.Network(member.Spec.ApplicationNetwork)
 		if network == nil {
-			p.Problems = append(p.Problems, unknownNetwork(f, member))
+			p.add(unknownNetwork(f, member))
 			continue
 		}
-		w := wishOf(network, member)
+		w := wishOf(f, network, member)
 		decision, problem := decide(c, w, observed[member.Name])
 		if problem != nil {
-			p.Problems = append(p.Problems, f.ProblemAt(w.kind, w.name, w.path, *problem))
+			p.add(f.ProblemAt(w.kind, w.name, w.path, *problem))
 			continue
 		}
 		decision.Member, decision.Network = member, network
 		p.Decisions = append(p.Decisions, decision)
 		if problem := skipsMinor(decision, observed[member.Name]); problem != nil {
-			p.Problems = append(p.Problems, f.ProblemAt(w.kind, w.name, w.path, *problem))
+			p.add(f.ProblemAt(w.kind, w.name, w.path, *problem))
 		}
 	}
-	p.Problems = append(p.Problems, networkWarnings(f, c, p.Decisions)...)
+	for _, problem := range networkWarnings(f, c, p.Decisions) {
+		p.add(problem)
+	}
 	p.Problems.Sort()
 	return p
+}
+
+// add tells a problem once: what a network gets wrong, all its members do.
+func (p *Plan) add(problem fleet.Problem) {
+	if !slices.Contains(p.Problems, problem) {
+		p.Problems = append(p.Problems, problem)
+	}
 }
 
 // wish is what the fleet says about a member's release, and where.
@@ -78,12 +88,12 @@ type wish struct {
 	whose string
 }
 
-func wishOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) wish {
+func wishOf(f *fleet.Fleet, network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) wish {
 	w := wish{kind: v1alpha1.MemberKind, name: member.Name, whose: "the member"}
-	switch {
-	case member.Spec.Upgrade != nil:
+	if member.Spec.Upgrade != nil {
 		w.upgrade = *member.Spec.Upgrade
-	case network.Spec.Upgrade != nil:
+	}
+	if inherits(f, network, member) {
 		w = wish{kind: v1alpha1.ApplicationNetworkKind, name: network.Name, whose: "the network", upgrade: *network.Spec.Upgrade}
 	}
 	w.path = "spec.upgrade.version"
@@ -91,6 +101,21 @@ func wishOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) wish 
 		w.path = "spec.upgrade.channel"
 	}
 	return w
+}
+
+// inherits tells whether the member says nothing about its upgrade itself.
+// Loading has filled in the network's, so they are equal, and the field has the
+// line of what would hold it: nobody wrote it.
+func inherits(f *fleet.Fleet, network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) bool {
+	if network.Spec.Upgrade == nil {
+		return false
+	}
+	if member.Spec.Upgrade == nil {
+		return true
+	}
+	field := f.ProblemAt(v1alpha1.MemberKind, member.Name, "spec.upgrade", fleet.Problem{})
+	holder := f.ProblemAt(v1alpha1.MemberKind, member.Name, "spec", fleet.Problem{})
+	return *member.Spec.Upgrade == *network.Spec.Upgrade && field.Line == holder.Line
 }
 
 // decide returns the release and its reason, or why there is none.

@@ -46,7 +46,7 @@ func knownFaults(f *fleet.Fleet, c *catalog.Catalog, members []Decision) fleet.P
 		if len(faults) == 0 {
 			continue
 		}
-		w := wishOf(d.Network, d.Member)
+		w := wishOf(f, d.Network, d.Member)
 		problems = append(problems, f.ProblemAt(w.kind, w.name, w.path, fleet.Problem{
 			Severity: fleet.SeverityWarning, Reason: ReasonKnownFaults,
 			Message: fmt.Sprintf("release %q has known faults that concern network %q: %s",
@@ -124,7 +124,7 @@ func tooFarApart(f *fleet.Fleet, members []Decision) *fleet.Problem {
 	if catalog.Compare(oldest.Release.Version, newest.Release.UpgradeFrom) >= 0 {
 		return nil
 	}
-	w := wishOf(oldest.Network, oldest.Member)
+	w := wishOf(f, oldest.Network, oldest.Member)
 	problem := f.ProblemAt(w.kind, w.name, w.path, fleet.Problem{
 		Severity: fleet.SeverityWarning, Reason: ReasonMembersTooApart,
 		Message: fmt.Sprintf("member %q runs %q and member %q of the same network runs %q: more than one minor apart",
