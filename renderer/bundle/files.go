@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	yamlv2 "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 )
 
@@ -128,7 +129,8 @@ func (w writer) addObject(name string, object Object) error {
 	document, ok := w.encoded[object.Digest]
 	if !ok {
 		var err error
-		if document, err = yaml.Marshal(object.Object.Object); err != nil {
+		// Straight from the map: going by JSON and back costs as much again.
+		if document, err = yamlv2.Marshal(object.Object.Object); err != nil {
 			return fmt.Errorf("encode %s: %w", identify(object.Object), err)
 		}
 		w.encoded[object.Digest] = document
