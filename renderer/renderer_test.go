@@ -114,12 +114,8 @@ func TestEveryObjectIsFoundAgain(t *testing.T) {
 			if component == "" {
 				t.Errorf("%s: no component", id(object.Object))
 			}
-			want := "prod"
-			if component == bundle.ComponentCRDs {
-				want = "" // shared by all networks
-			}
-			if labels[bundle.NetworkLabel] != want {
-				t.Errorf("%s: network label %q, want %q", id(object.Object), labels[bundle.NetworkLabel], want)
+			if labels[bundle.NetworkLabel] != "prod" {
+				t.Errorf("%s: network label %q, want %q", id(object.Object), labels[bundle.NetworkLabel], "prod")
 			}
 		}
 	})

@@ -38,17 +38,14 @@ func adjust(object *unstructured.Unstructured, network string, component bundle.
 	return nil
 }
 
-// label puts the ownership labels on an object; CRDs get no network, so that
-// they are the same for every network on one release.
+// label puts the ownership labels on an object.
 func label(object *unstructured.Unstructured, network string, component bundle.Component) {
 	labels := object.GetLabels()
 	if labels == nil {
 		labels = map[string]string{}
 	}
 	labels[bundle.ComponentLabel] = string(component)
-	if component != bundle.ComponentCRDs {
-		labels[bundle.NetworkLabel] = network
-	}
+	labels[bundle.NetworkLabel] = network
 	object.SetLabels(labels)
 }
 

@@ -1,6 +1,7 @@
 package ambient
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -22,8 +23,12 @@ var standIn = identity{cluster: "ISTHMUS_CLUSTER", network: "ISTHMUS_NETWORK"}
 type Engine struct {
 	mu     sync.Mutex
 	meshes map[mesh]*charts
-	crds   map[string]*charts
+	crds   map[string]*charts // by release, with a stand-in for the network
+	owned  map[ownedBy]*charts
 }
+
+// ownedBy names the CRDs of a release on the members of one network.
+type ownedBy struct{ network, release string }
 
 // charts are rendered charts, made once.
 type charts struct {
@@ -34,13 +39,13 @@ type charts struct {
 
 // New returns an engine that has rendered nothing yet.
 func New() *Engine {
-	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}}
+	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}, owned: map[ownedBy]*charts{}}
 }
 
 // Objects returns what the member should run at the release, in no particular
 // order. Objects may be shared with other members' and must not be changed.
 func (e *Engine) Objects(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) ([]bundle.Object, error) {
-	crds, err := e.definitions(release)
+	crds, err := e.definitions(network.Name, release)
 	if err != nil {
 		return nil, err
 	}
@@ -60,17 +65,47 @@ func (e *Engine) Objects(network *v1alpha1.ApplicationNetwork, member *v1alpha1.
 	return append(append(objects, crds...), own...), nil
 }
 
-// definitions returns Istio's CRDs of the release, decoded once for all meshes.
-func (e *Engine) definitions(release catalog.Release) ([]bundle.Object, error) {
+// definitions returns Istio's CRDs of the release for the members of a network.
+// They are decoded once for all networks; only their metadata is copied.
+func (e *Engine) definitions(network string, release catalog.Release) ([]bundle.Object, error) {
 	e.mu.Lock()
-	entry := e.crds[release.Version]
+	entry, shared := e.owned[ownedBy{network, release.Version}], e.crds[release.Version]
 	if entry == nil {
 		entry = &charts{}
-		e.crds[release.Version] = entry
+		e.owned[ownedBy{network, release.Version}] = entry
+	}
+	if shared == nil {
+		shared = &charts{}
+		e.crds[release.Version] = shared
 	}
 	e.mu.Unlock()
-	entry.once.Do(func() { entry.objects, entry.err = renderDefinitions(release) })
+	entry.once.Do(func() {
+		shared.once.Do(func() { shared.objects, shared.err = renderDefinitions(release) })
+		if entry.err = shared.err; entry.err == nil {
+			entry.objects, entry.err = own(shared.objects, network)
+		}
+	})
 	return entry.objects, entry.err
+}
+
+// own returns the objects with the network's label.
+func own(shared []bundle.Object, network string) ([]bundle.Object, error) {
+	out := make([]bundle.Object, 0, len(shared))
+	for _, object := range shared {
+		content := maps.Clone(object.Object.Object)
+		metadata, _ := content["metadata"].(map[string]any)
+		metadata = maps.Clone(metadata)
+		labels, _ := metadata["labels"].(map[string]any)
+		labels = maps.Clone(labels)
+		labels[bundle.NetworkLabel] = network
+		metadata["labels"], content["metadata"] = labels, metadata
+		made, err := bundle.NewObject(object.Stage, &unstructured.Unstructured{Object: content})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, made)
+	}
+	return out, nil
 }
 
 // mesh returns the charts of a mesh but for the CRDs, with stand-ins.

@@ -40,7 +40,7 @@ var Stages = []Stage{StageFoundation, StageControlPlane, StageCNI, StageZtunnel,
 const (
 	// ComponentLabel is on every object and names its [Component].
 	ComponentLabel = "isthmus.dev/component"
-	// NetworkLabel is on every object but the CRDs and names the network.
+	// NetworkLabel is on every object and names the network.
 	NetworkLabel = "isthmus.dev/network"
 	// PruneAnnotation says what becomes of an object that is no longer desired.
 	PruneAnnotation = "isthmus.dev/prune"

@@ -8,10 +8,10 @@
 //
 // # Labels
 //
-// Every object carries [ComponentLabel]: that the label exists is how a
-// reconciler lists what isthmus owns on a member. Every object but the CRDs
-// also carries [NetworkLabel]; CRDs do not, so that they are the same bytes for
-// every member on one release and appear once on disk.
+// Every object carries [NetworkLabel], by which a reconciler lists what isthmus
+// owns on a member, and [ComponentLabel]. On disk the CRDs of a release appear
+// once for all networks, without the former; each member's kustomization puts it
+// on.
 //
 // # Pruning
 //

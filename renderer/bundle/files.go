@@ -75,8 +75,12 @@ func (w writer) addRelease(b Bundle) error {
 		if component(object) != ComponentCRDs {
 			continue
 		}
+		shared, err := withoutNetwork(object)
+		if err != nil {
+			return err
+		}
 		name := object.Object.GetName() + ".yaml"
-		if err := w.addObject(path.Join(dir, name), object); err != nil {
+		if err := w.addObject(path.Join(dir, name), shared); err != nil {
 			return err
 		}
 		resources = append(resources, name)
@@ -84,7 +88,17 @@ func (w writer) addRelease(b Bundle) error {
 	if len(resources) == 0 {
 		return nil
 	}
-	return w.addKustomization(dir, resources)
+	return w.addKustomization(dir, kustomization{Resources: resources})
+}
+
+// withoutNetwork is an object as all networks share it; the folder of a member
+// puts its network's label on.
+func withoutNetwork(object Object) (Object, error) {
+	copied := object.Object.DeepCopy()
+	labels := copied.GetLabels()
+	delete(labels, NetworkLabel)
+	copied.SetLabels(labels)
+	return NewObject(object.Stage, copied)
 }
 
 func (w writer) addMember(b Bundle) error {
@@ -110,7 +124,10 @@ func (w writer) addMember(b Bundle) error {
 		return fmt.Errorf("encode inventory: %w", err)
 	}
 	w.files[path.Join(dir, InventoryFile)] = append(inventory, '\n')
-	return w.addKustomization(dir, slices.Sorted(maps.Keys(resources)))
+	return w.addKustomization(dir, kustomization{
+		Resources: slices.Sorted(maps.Keys(resources)),
+		Labels:    []kustomizationLabels{{Pairs: map[string]string{NetworkLabel: b.Network}}},
+	})
 }
 
 // fileName is the kind and name of an object, below a folder of its namespace
@@ -144,15 +161,21 @@ func (w writer) addObject(name string, object Object) error {
 
 // kustomization is the part of a kustomization file that bundles need.
 type kustomization struct {
-	APIVersion string   `json:"apiVersion"`
-	Kind       string   `json:"kind"`
-	Resources  []string `json:"resources"`
+	APIVersion string                `json:"apiVersion"`
+	Kind       string                `json:"kind"`
+	Resources  []string              `json:"resources"`
+	Labels     []kustomizationLabels `json:"labels,omitempty"`
 }
 
-func (w writer) addKustomization(dir string, resources []string) error {
-	content, err := yaml.Marshal(kustomization{
-		APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: resources,
-	})
+// kustomizationLabels are put on the metadata of every resource, and nowhere
+// else: selectors and templates stay as they are.
+type kustomizationLabels struct {
+	Pairs map[string]string `json:"pairs"`
+}
+
+func (w writer) addKustomization(dir string, k kustomization) error {
+	k.APIVersion, k.Kind = "kustomize.config.k8s.io/v1beta1", "Kustomization"
+	content, err := yaml.Marshal(k)
 	if err != nil {
 		return fmt.Errorf("encode kustomization of %q: %w", dir, err)
 	}
