@@ -99,6 +99,10 @@ func (e Errors) err() error {
 	return e
 }
 
+// Stalls reports whether waiting does not help against an error of this package:
+// somebody has to act.
+func Stalls(err error) bool { return err != nil && stalls(member.ReasonOf(err)) }
+
 // stalls reports whether waiting does not help against a reason.
 func stalls(r member.Reason) bool {
 	switch r {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +35,8 @@ type Member struct {
 	http   *http.Client
 	cache  discovery.CachedDiscoveryInterface
 	mapper *restmapper.DeferredDiscoveryRESTMapper
-	reset  sync.Mutex
+	mu     sync.Mutex
+	forgot time.Time
 }
 
 // Connect makes the clients of a member. It makes no call; a member that cannot
@@ -61,10 +63,17 @@ func Connect(config *rest.Config) (*Member, error) {
 	return m, nil
 }
 
-// Mapping is the resource of a kind. An unknown kind is looked up once more at
-// the API server; one that is not served is an error of reason [KindMissing].
+// refreshKinds is how often an unknown kind makes us ask the API server again.
+const refreshKinds = 2 * time.Second
+
+// Mapping is the resource of a kind. For an unknown kind the API server is
+// asked again, at most every two seconds; one that is not served is an error of
+// reason [KindMissing].
 func (m *Member) Mapping(kind schema.GroupVersionKind) (*meta.RESTMapping, error) {
 	mapping, err := m.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) && m.refresh() {
+		mapping, err = m.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	}
 	if err != nil {
 		return nil, Wrap(fmt.Sprintf("find the kind %s %s", kind.GroupVersion(), kind.Kind), err)
 	}
@@ -74,9 +83,22 @@ func (m *Member) Mapping(kind schema.GroupVersionKind) (*meta.RESTMapping, error
 // Forget drops what is known about the kinds that the API server serves: after
 // a CustomResourceDefinition came or went.
 func (m *Member) Forget() {
-	m.reset.Lock()
-	defer m.reset.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forgot = time.Now()
 	m.mapper.Reset()
+}
+
+// refresh forgets if that was not just done.
+func (m *Member) refresh() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.forgot) < refreshKinds {
+		return false
+	}
+	m.forgot = time.Now()
+	m.mapper.Reset()
+	return true
 }
 
 // Served are all kinds that the API server serves, as discovery lists them,

@@ -1,0 +1,293 @@
+package apply
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+)
+
+// Apply brings a member to a set. It blocks until every stage is healthy or the
+// options' times are over. A stage that is not healthy is waited for only if
+// this call changed it or has more to do after it; else it is reported as
+// waiting and the call succeeds.
+func Apply(ctx context.Context, t *Target, set Set, o Options) (Result, error) {
+	all, err := prepare(set, t.key)
+	if err != nil {
+		return Result{}, err
+	}
+	d := newDelivery(t, set.Mesh, o)
+	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
+	defer cancel()
+	t.calls.Lock()
+	defer t.calls.Unlock()
+	t.writes.Lock()
+	defer t.writes.Unlock()
+	err = d.run(ctx, set, all)
+	return d.outcome(), err
+}
+
+// delivery is one call of Apply, Correct or Remove.
+type delivery struct {
+	target  *Target
+	mesh    Mesh
+	options Options
+
+	// inventory as it is on the member, nil before it is read or written.
+	inventory *stored
+	// seen on the member before the first write.
+	seen sights
+
+	// mu guards what follows while objects are worked on in parallel.
+	mu      sync.Mutex
+	changes map[Subject]Change
+	written int // changes but the unchanged ones
+	uids    map[Subject]types.UID
+	waiting []Waiting
+	failed  Errors
+}
+
+func newDelivery(t *Target, mesh Mesh, o Options) *delivery {
+	return &delivery{
+		target: t, mesh: mesh, options: o.withDefaults(),
+		changes: map[Subject]Change{}, uids: map[Subject]types.UID{},
+	}
+}
+
+func (d *delivery) outcome() Result {
+	r := Result{Waiting: d.waiting}
+	for _, c := range d.changes {
+		r.Changes = append(r.Changes, c)
+	}
+	if d.inventory != nil {
+		r.Inventory = d.inventory.Inventory
+	}
+	r.sort()
+	return r
+}
+
+func (d *delivery) run(ctx context.Context, set Set, all []wanted) error {
+	if err := d.open(ctx, all); err != nil {
+		return err
+	}
+	if err := d.ensureHome(ctx, all); err != nil {
+		return err
+	}
+	if err := d.writeAhead(ctx, all); err != nil {
+		return err
+	}
+	steps := d.decideAll(all)
+	stale := d.inventory.stale(all)
+	for i, stage := range bundle.Stages {
+		more := len(stale) > 0 || slices.ContainsFunc(all, func(w wanted) bool {
+			return slices.Index(bundle.Stages, w.stage) > i && steps[w.key()] != stepSkip
+		})
+		if err := d.stage(ctx, stage, all, steps, more); err != nil {
+			return err
+		}
+	}
+	gone := d.takeAway(ctx, stale)
+	if err := d.finish(ctx, set, all, gone); err != nil {
+		return err
+	}
+	return d.failed.err()
+}
+
+func (d *delivery) decideAll(all []wanted) map[Subject]step {
+	steps := make(map[Subject]step, len(all))
+	entries := d.inventory.byKey()
+	for _, w := range all {
+		steps[w.key()] = decide(d.situation(w, entries[w.key()]))
+	}
+	return steps
+}
+
+func (d *delivery) situation(w wanted, entry *Entry) situation {
+	return situation{want: w, entry: entry, known: d.target.knownOf(w.Subject), seen: d.seen[w.key()]}
+}
+
+// stage applies one stage, waits for its health, and then lets its webhooks in.
+// More says that the call has more to do after this stage.
+func (d *delivery) stage(ctx context.Context, stage bundle.Stage, all []wanted, steps map[Subject]step, more bool) error {
+	inWave := map[wave][]wanted{}
+	var gated []wanted
+	for _, w := range all {
+		if w.stage != stage {
+			continue
+		}
+		inWave[w.wave] = append(inWave[w.wave], w)
+		if isGated(w.Subject) {
+			gated = append(gated, w)
+		}
+		more = more || w.wave == waveWebhooks && steps[w.key()] != stepSkip
+	}
+	before := d.written
+	for _, wave := range waves {
+		if wave == waveWebhooks {
+			if err := d.failed.err(); err != nil {
+				return err
+			}
+			if err := d.gate(ctx, stage, gated, more || d.written > before); err != nil {
+				return err
+			}
+		}
+		d.all(ctx, inWave[wave], steps)
+	}
+	return d.failed.err()
+}
+
+// all does the steps of independent objects. An object that fails does not
+// keep the others back.
+func (d *delivery) all(ctx context.Context, objects []wanted, steps map[Subject]step) {
+	var work errgroup.Group
+	work.SetLimit(parallel)
+	for _, w := range objects {
+		step := steps[w.key()]
+		if step == stepSkip {
+			d.done(w, Unchanged, "", d.seen[w.key()])
+			continue
+		}
+		work.Go(func() error {
+			d.one(ctx, w, step)
+			return nil
+		})
+	}
+	_ = work.Wait() // failures are collected per object
+}
+
+// one does the step of one object and returns what it then is; nil if it failed.
+func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
+	var entry *Entry
+	if d.inventory != nil {
+		entry = d.inventory.find(w.Subject)
+	}
+	s := d.situation(w, entry)
+	mapping, err := d.target.member.Mapping(w.kind())
+	if err != nil {
+		return d.fail(w.Subject, w.stage, "apply", err)
+	}
+	body, err := w.body(adopts(s))
+	if err != nil {
+		return d.fail(w.Subject, w.stage, "encode", err)
+	}
+	at := pathOf(mapping, w.Subject)
+	if step == stepCompare {
+		same, err := d.compare(ctx, at, body, s.seen)
+		if err != nil {
+			return d.fail(w.Subject, w.stage, "compare", err)
+		}
+		if same != nil {
+			d.target.remember(w.Subject, known{want: w.secretHash, live: same.live, applied: same.applied})
+			d.done(w, Unchanged, "", same)
+			return same
+		}
+	}
+	applied, created, err := d.write(ctx, at, body)
+	if err != nil {
+		return d.fail(w.Subject, w.stage, "apply", err)
+	}
+	after := sightOf(&applied.ObjectMeta)
+	d.target.remember(w.Subject, known{want: w.secretHash, live: after.live, applied: after.applied})
+	action, by := whatHappened(s, after, created)
+	d.done(w, action, by, &after)
+	return &after
+}
+
+// compare tries an apply and returns the object if it would stay as it is, nil
+// if it would change.
+func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *sight) (*sight, error) {
+	tried, _, err := d.target.wire.apply(ctx, at, body, true)
+	if apierrors.IsBadRequest(err) {
+		// A webhook that cannot do a dry run. Then only the write itself can tell;
+		// one that changes nothing leaves no trace.
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	result := fingerprintOf(&tried.ObjectMeta)
+	if result == seen.live {
+		return seen, nil
+	}
+	if tried.ResourceVersion == seen.version {
+		return nil, nil
+	}
+	// It moved since it was seen; that may be all the difference.
+	live, err := d.target.wire.get(ctx, at)
+	if err != nil || fingerprintOf(&live.ObjectMeta) != result {
+		return nil, ignoreNotFound(err)
+	}
+	now := sightOf(&live.ObjectMeta)
+	return &now, nil
+}
+
+// write applies for good. The kind of a CRD answers "not found" for a moment
+// after discovery has listed it.
+func (d *delivery) write(ctx context.Context, at string, body []byte) (*metav1.PartialObjectMetadata, bool, error) {
+	for try := 0; ; try++ {
+		applied, created, err := d.target.wire.apply(ctx, at, body, false)
+		if !apierrors.IsNotFound(err) || try == 4 {
+			return applied, created, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, false, err
+		}
+	}
+}
+
+// whatHappened names a write, and who made it necessary.
+func whatHappened(s situation, after sight, created bool) (Action, string) {
+	switch {
+	case created:
+		return Created, ""
+	case s.seen != nil && s.seen.live == after.live:
+		return Unchanged, ""
+	case s.seen != nil && s.seen.by != FieldManager && applied(s):
+		return Configured, s.seen.by
+	}
+	return Configured, ""
+}
+
+// applied reports whether just what is wanted had been applied before.
+func applied(s situation) bool {
+	if s.known != nil {
+		return s.known.want == s.want.secretHash
+	}
+	return s.entry != nil && s.entry.Hash != "" && s.entry.Hash == s.want.hash
+}
+
+func (d *delivery) done(w wanted, action Action, by string, now *sight) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.uids[w.key()] = now.uid
+	if _, before := d.changes[w.key()]; before && action == Unchanged {
+		return // the system namespace, which came first
+	}
+	if action != Unchanged {
+		d.written++
+	}
+	d.changes[w.key()] = Change{Subject: w.Subject, Stage: w.stage, Action: action, By: by}
+}
+
+func (d *delivery) fail(s Subject, stage bundle.Stage, doing string, err error) *sight {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = append(d.failed, objectError(s, stage, doing, err))
+	return nil
+}
+
+func ignoreNotFound(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,186 @@
+package apply
+
+import (
+	"context"
+	"path"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+)
+
+// Remove takes everything of isthmus off a member, in the reverse order of
+// delivery: gateways and policies and what istiod made for them, ztunnel, CNI,
+// the webhooks and then istiod, its RBAC, its secrets and what it left in other
+// namespaces, CRDs, namespaces, and last the system namespace with the
+// inventory. Each step is waited for; then the whole member is searched for
+// our label. Objects marked or recorded to be kept stay without our fields, and
+// so do CRDs that have objects of others.
+//
+// It can be called again at any point and goes on; on a member with nothing of
+// ours it succeeds. What does not go in time is an error of reason [NotGone],
+// and what comes after it is not touched.
+func Remove(ctx context.Context, t *Target, mesh Mesh, o Options) (Result, error) {
+	if mesh.Network == "" || mesh.SystemNamespace == "" {
+		return Result{}, invalidSet("it names no network or no system namespace")
+	}
+	d := newDelivery(t, mesh, o)
+	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
+	defer cancel()
+	t.calls.Lock()
+	defer t.calls.Unlock()
+	t.writes.Lock()
+	defer t.writes.Unlock()
+	err := d.remove(ctx)
+	return d.outcome(), err
+}
+
+func (d *delivery) remove(ctx context.Context) error {
+	read, err := d.read(ctx)
+	if err != nil {
+		return err
+	}
+	d.inventory = read
+	if read == nil {
+		if err := d.recover(ctx); err != nil {
+			return err
+		}
+	}
+	if err := d.removeEntries(ctx, d.inventory.Entries); err != nil {
+		return err
+	}
+	if err := d.removeUnlisted(ctx); err != nil {
+		return err
+	}
+	if err := d.removeHome(ctx); err != nil {
+		return err
+	}
+	d.inventory = nil
+	d.target.Forget()
+	return nil
+}
+
+// removeEntries takes stage after stage away, the home aside.
+func (d *delivery) removeEntries(ctx context.Context, entries []Entry) error {
+	home := namespaceSubject(d.mesh.SystemNamespace).key()
+	for _, stage := range slices.Backward(bundle.Stages) {
+		now := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+			return e.Stage != stage || e.key() == home
+		})
+		gateways := d.gatewayUIDs(ctx, now)
+		d.takeAway(ctx, now)
+		for _, w := range d.waiting {
+			d.failed = append(d.failed, waitedFor(w, NotGone, "remove"))
+		}
+		if err := d.failed.err(); err != nil {
+			return err
+		}
+		switch stage {
+		case bundle.StageGateways:
+			if err := d.removeGatewayChildren(ctx, gateways); err != nil {
+				return err
+			}
+		case bundle.StageControlPlane:
+			if err := d.removeLeftovers(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeUnlisted proves that nothing carries our label but the home. What still
+// does, because somebody copied the label, goes too.
+func (d *delivery) removeUnlisted(ctx context.Context) error {
+	for round := 0; ; round++ {
+		found, err := d.target.sweep(ctx, d.mesh)
+		if err != nil {
+			return err
+		}
+		var entries []Entry
+		for _, f := range found {
+			if f.Namespace == d.mesh.SystemNamespace || f.key() == namespaceSubject(d.mesh.SystemNamespace).key() {
+				continue // the home and what goes with it
+			}
+			entries = append(entries, Entry{Subject: f.Subject, Stage: f.stage, UID: f.uid, Keep: f.keep})
+		}
+		if len(entries) == 0 {
+			return nil
+		}
+		if round == 2 {
+			return waitedFor(Waiting{Subject: entries[0].Subject, Stage: entries[0].Stage, Why: "it comes back"}, NotGone, "remove")
+		}
+		if err := d.removeEntries(ctx, entries); err != nil {
+			return err
+		}
+	}
+}
+
+// removeHome removes the system namespace and with it the inventory, or, where
+// the namespace was there before us, what is ours in it.
+func (d *delivery) removeHome(ctx context.Context) error {
+	home := Entry{Subject: namespaceSubject(d.mesh.SystemNamespace), Stage: bundle.StageFoundation}
+	if e := d.inventory.find(home.Subject); e != nil {
+		home = *e
+	}
+	_, seen, err := d.look(ctx, home.Subject)
+	if err != nil {
+		return objectError(home.Subject, home.Stage, "read", err)
+	}
+	switch judge(home, seen, d.mesh.Network) {
+	case verdictGone:
+		return nil
+	case verdictForeign:
+		return d.removeInventory(ctx)
+	case verdictRelease:
+		if err := d.emptyHome(ctx); err != nil {
+			return err
+		}
+		d.takeAway(ctx, []Entry{home})
+		if err := d.failed.err(); err != nil {
+			return err
+		}
+		return d.removeInventory(ctx)
+	}
+	d.takeAway(ctx, []Entry{home})
+	for _, w := range d.waiting {
+		d.failed = append(d.failed, waitedFor(w, NotGone, "remove"))
+	}
+	return d.failed.err()
+}
+
+// removeInventory deletes the inventory itself, its parts first.
+func (d *delivery) removeInventory(ctx context.Context) error {
+	for _, name := range append(slices.Clone(d.inventory.parts), inventoryName) {
+		at := path.Join(configMaps(d.mesh), name)
+		part, err := d.target.wire.get(ctx, at)
+		if err == nil {
+			err = d.target.wire.delete(ctx, at, part.UID)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return objectError(InventorySubject(d.mesh), "", "remove", err)
+		}
+	}
+	return nil
+}
+
+// gatewayUIDs are the uids of the Gateways among entries, from the inventory
+// and from the member: what istiod made for them is found by these, also after
+// an interruption.
+func (d *delivery) gatewayUIDs(ctx context.Context, entries []Entry) map[types.UID]bool {
+	uids := map[types.UID]bool{}
+	for _, e := range entries {
+		if !e.isGateway() {
+			continue
+		}
+		if e.UID != "" {
+			uids[e.UID] = true
+		}
+		if _, seen, err := d.look(ctx, e.Subject); err == nil && seen != nil {
+			uids[seen.uid] = true
+		}
+	}
+	return uids
+}

@@ -1,0 +1,237 @@
+package apply
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+)
+
+// parallel calls of one step. The member's own budget is as large; more would
+// only queue there.
+const parallel = 8
+
+// Target is one member with what this process knows about it. It is made once
+// and lives as long as the member; safe for concurrent use.
+type Target struct {
+	member *member.Member
+	wire   wire
+	// key of the hashes that stay in memory.
+	key []byte
+
+	// calls lets one Apply or Remove work at a time.
+	calls sync.Mutex
+	// writes is held while objects are written, and not while an Apply waits for
+	// health: a Correct must not wait for that.
+	writes sync.Mutex
+
+	// mu guards what follows.
+	mu        sync.Mutex
+	known     map[Subject]known
+	inventory *stored
+	views     map[schema.GroupVersionResource]*view
+	// distrust makes the next call list instead of believing the watches.
+	distrust bool
+	// changed is closed and replaced when the inventory changes.
+	changed chan struct{}
+}
+
+// NewTarget of a member, with nothing known yet: the first call compares all.
+func NewTarget(m *member.Member) *Target {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails, by its documentation
+	return &Target{
+		member: m, wire: wire{m.REST}, key: key,
+		known: map[Subject]known{}, views: map[schema.GroupVersionResource]*view{}, changed: make(chan struct{}),
+	}
+}
+
+// Forget drops what is known, so that the next Apply reads the inventory, lists
+// instead of believing the watches, and compares everything: the full check
+// for whatever a watch may have missed.
+func (t *Target) Forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known, t.inventory, t.distrust = map[Subject]known{}, nil, true
+}
+
+func (t *Target) knownOf(s Subject) *known {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if k, found := t.known[s.key()]; found {
+		return &k
+	}
+	return nil
+}
+
+func (t *Target) remember(s Subject, k known) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[s.key()] = k
+}
+
+func (t *Target) forget(s Subject) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.known, s.key())
+}
+
+// sights of the objects of ours on the member, by identity.
+type sights map[Subject]*sight
+
+// observe sees everything with our label among some kinds. Kinds that a watch
+// follows cost nothing; kinds that the API server does not serve have no
+// objects. Of namespaces and CRDs all are seen if all is set, ours or not.
+func (t *Target) observe(ctx context.Context, mesh Mesh, kinds map[schema.GroupVersionKind]bool, all bool) (sights, error) {
+	var (
+		mu   sync.Mutex
+		seen = sights{}
+	)
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(parallel)
+	for kind := range kinds {
+		mapping, err := t.member.Mapping(kind)
+		if member.ReasonOf(err) == member.KindMissing {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		subject := Subject{Group: kind.Group, Version: kind.Version, Kind: kind.Kind}
+		shared := all && (subject.isNamespace() || subject.isCRD())
+		if !shared && t.observeWatched(mapping.Resource, subject, seen, &mu) {
+			continue
+		}
+		selector := ownedBy(mesh)
+		if shared {
+			selector = ""
+		}
+		work.Go(func() error {
+			found, err := t.observeListed(ctx, mapping, subject, selector)
+			mu.Lock()
+			defer mu.Unlock()
+			for s, what := range found {
+				seen[s] = what
+			}
+			return err
+		})
+	}
+	return seen, work.Wait()
+}
+
+func ownedBy(mesh Mesh) string { return LabelNetwork + "=" + mesh.Network }
+
+func (t *Target) observeListed(ctx context.Context, m *meta.RESTMapping, kind Subject, selector string) (sights, error) {
+	items, err := t.wire.list(ctx, m.Resource, selector, "")
+	if apierrors.IsNotFound(err) {
+		return nil, nil // the kind went since discovery
+	}
+	if err != nil {
+		return nil, member.Wrap("list "+m.Resource.Resource, err)
+	}
+	seen := make(sights, len(items))
+	for i := range items {
+		what, s := sightOf(&items[i].ObjectMeta), kind
+		s.Namespace, s.Name = items[i].Namespace, items[i].Name
+		seen[s.key()] = &what
+	}
+	return seen, nil
+}
+
+// observeWatched copies what a live watch has seen; false if there is none.
+func (t *Target) observeWatched(r schema.GroupVersionResource, kind Subject, into sights, mu *sync.Mutex) bool {
+	t.mu.Lock()
+	v := t.views[r]
+	if t.distrust {
+		v = nil
+	}
+	t.mu.Unlock()
+	if v == nil {
+		return false
+	}
+	objects, live := v.snapshot()
+	if !live {
+		return false
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for name, what := range objects {
+		s := kind
+		s.Namespace, s.Name = name.Namespace, name.Name
+		into[s.key()] = &what
+	}
+	return true
+}
+
+// watched is what a live watch shows of an object: nil if it is not there. Live
+// is false where no watch tells.
+func (t *Target) watched(s Subject) (now *sight, live bool) {
+	mapping, err := t.member.Mapping(s.kind())
+	if err != nil {
+		return nil, false
+	}
+	t.mu.Lock()
+	v := t.views[mapping.Resource]
+	t.mu.Unlock()
+	if v == nil {
+		return nil, false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.live || v.objects == nil {
+		return nil, false
+	}
+	what, there := v.objects[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}]
+	if !there {
+		return nil, true
+	}
+	return &what, true
+}
+
+func (t *Target) setView(r schema.GroupVersionResource, v *view) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v == nil {
+		delete(t.views, r)
+		return
+	}
+	t.views[r] = v
+}
+
+func (t *Target) dropViews() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.views)
+}
+
+// inventoryAndNext is the inventory and what is closed when there is another.
+func (t *Target) inventoryAndNext() (*stored, <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inventory, t.changed
+}
+
+func (t *Target) knownOfKind(kind Subject) []Subject {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []Subject
+	for s := range t.known {
+		if s.groupKind() == kind.groupKind() {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (t *Target) trustViews() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.distrust = false
+}

@@ -1,0 +1,154 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+)
+
+// metadataOnly asks for an object's metadata instead of the object: smaller,
+// and what a Secret holds never arrives.
+const metadataOnly = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+// metadataList is metadataOnly for lists.
+const metadataList = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+// wire makes the few kinds of calls that the engine needs. It is used instead
+// of the typed clients because server-side apply tells only by its status code
+// whether it created the object.
+type wire struct {
+	rest rest.Interface
+}
+
+func pathOf(m *meta.RESTMapping, s Subject) string {
+	return path.Join(collectionPath(m.Resource, namespaceOf(m, s)), s.Name)
+}
+
+func namespaceOf(m *meta.RESTMapping, s Subject) string {
+	if m.Scope.Name() == meta.RESTScopeNameNamespace {
+		return s.Namespace
+	}
+	return ""
+}
+
+func collectionPath(r schema.GroupVersionResource, namespace string) string {
+	root := path.Join("/apis", r.Group, r.Version)
+	if r.Group == "" {
+		root = path.Join("/api", r.Version)
+	}
+	if namespace != "" {
+		root = path.Join(root, "namespaces", namespace)
+	}
+	return path.Join(root, r.Resource)
+}
+
+// dryRun says whether a write is only tried.
+type dryRun bool
+
+// apply makes a server-side apply and says whether the object is new.
+func (w wire) apply(ctx context.Context, at string, body []byte, try dryRun) (*metav1.PartialObjectMetadata, bool, error) {
+	request := w.rest.Patch(types.ApplyYAMLPatchType).AbsPath(at).
+		Param("fieldManager", FieldManager).
+		// What the set says about a field of ours holds, whoever wrote it.
+		Param("force", "true").
+		SetHeader("Accept", metadataOnly).Body(body)
+	if try {
+		request = request.Param("dryRun", metav1.DryRunAll)
+	}
+	result := request.Do(ctx)
+	status := 0
+	result.StatusCode(&status)
+	applied, err := decode[metav1.PartialObjectMetadata](result)
+	return applied, status == http.StatusCreated, err
+}
+
+func (w wire) get(ctx context.Context, at string) (*metav1.PartialObjectMetadata, error) {
+	return decode[metav1.PartialObjectMetadata](w.rest.Get().AbsPath(at).SetHeader("Accept", metadataOnly).Do(ctx))
+}
+
+// list reads the metadata of all objects of a kind that a selector takes.
+func (w wire) list(ctx context.Context, r schema.GroupVersionResource, labels, fields string) ([]metav1.PartialObjectMetadata, error) {
+	const page = 500
+	var items []metav1.PartialObjectMetadata
+	for next := ""; ; {
+		request := w.rest.Get().AbsPath(collectionPath(r, "")).SetHeader("Accept", metadataList).
+			Param("limit", fmt.Sprint(page))
+		for name, value := range map[string]string{"labelSelector": labels, "fieldSelector": fields, "continue": next} {
+			if value != "" {
+				request = request.Param(name, value)
+			}
+		}
+		list, err := decode[metav1.PartialObjectMetadataList](request.Do(ctx))
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, list.Items...)
+		if next = list.Continue; next == "" {
+			return items, nil
+		}
+	}
+}
+
+// delete deletes exactly the object that was looked at.
+func (w wire) delete(ctx context.Context, at string, uid types.UID) error {
+	background := metav1.DeletePropagationBackground
+	body, err := json.Marshal(metav1.DeleteOptions{
+		TypeMeta:          metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
+		Preconditions:     &metav1.Preconditions{UID: &uid},
+		PropagationPolicy: &background,
+	})
+	if err != nil {
+		return err
+	}
+	return w.rest.Delete().AbsPath(at).SetHeader("Accept", metadataOnly).
+		SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Error()
+}
+
+// merge makes a JSON merge patch.
+func (w wire) merge(ctx context.Context, at string, body []byte) error {
+	return w.rest.Patch(types.MergePatchType).AbsPath(at).Param("fieldManager", FieldManager).
+		SetHeader("Accept", metadataOnly).Body(body).Do(ctx).Error()
+}
+
+// put creates (without a resourceVersion) or replaces an object of ours that
+// is not applied but owned whole.
+func (w wire) put(ctx context.Context, collection, name string, body []byte, fresh bool) (*metav1.PartialObjectMetadata, error) {
+	request := w.rest.Put().AbsPath(path.Join(collection, name))
+	if fresh {
+		request = w.rest.Post().AbsPath(collection)
+	}
+	return decode[metav1.PartialObjectMetadata](request.Param("fieldManager", FieldManager).
+		SetHeader("Accept", metadataOnly).SetHeader("Content-Type", "application/json").Body(body).Do(ctx))
+}
+
+// read returns a whole object, as the API server has it.
+func (w wire) read(ctx context.Context, at string) ([]byte, error) {
+	result := w.rest.Get().AbsPath(at).SetHeader("Accept", "application/json").Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, err
+	}
+	return result.Raw()
+}
+
+func decode[T any](result rest.Result) (*T, error) {
+	if err := result.Error(); err != nil {
+		return nil, err
+	}
+	raw, err := result.Raw()
+	if err != nil {
+		return nil, err
+	}
+	into := new(T)
+	if err := json.Unmarshal(raw, into); err != nil {
+		return nil, fmt.Errorf("read the answer of the API server: %w", err)
+	}
+	return into, nil
+}
