@@ -43,6 +43,12 @@ vet() {
   (cd hack/controlplane && go vet ./...)
 }
 
+# The programs of the control planes, so that a first run shows its progress
+# and no test waits for a build.
+control_planes() {
+  (cd hack/controlplane && go run ./cmd/controlplane build >/dev/null)
+}
+
 # tests NAME DIR ARGS…: go test in a module, counted in out/NAME.tests.
 tests() {
   local name=$1 dir=$2
@@ -64,6 +70,7 @@ of_harness() { tests harness hack/controlplane ./...; }
 step 'formatting' formatted
 step 'generated files' generated
 step 'vet' vet
+step 'control planes' control_planes
 step 'tests with the race detector' with_race
 step 'tests of the control planes' of_harness
 step 'tests' without_race
