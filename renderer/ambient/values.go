@@ -76,6 +76,9 @@ func cniValues(release catalog.Release) map[string]any {
 		"profile":  "ambient",
 		"global":   map[string]any{"hub": release.Hub, "tag": release.Tag},
 		"affinity": realNodes(),
+		// The annotation is for Kubernetes 1.29, which no release with this value
+		// supports; newer API servers warn of it. The field says the same.
+		"useAppArmorAnnotation": false,
 	}
 }
 
