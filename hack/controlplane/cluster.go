@@ -54,6 +54,7 @@ type Cluster struct {
 	background sync.WaitGroup
 	ctx        context.Context // ends with the cluster
 	cancel     context.CancelFunc
+	started    chan struct{} // closed when the start has succeeded or failed
 
 	mu        sync.Mutex
 	stopped   bool
@@ -67,15 +68,19 @@ func (cp *ControlPlane) Cluster(ctx context.Context, name string, options Cluste
 	if options.Nodes == 0 {
 		options.Nodes = 2
 	}
-	c := &Cluster{cp: cp, name: name, options: options, dir: filepath.Join(cp.dir, name)}
+	c := &Cluster{cp: cp, name: name, options: options, dir: filepath.Join(cp.dir, name), started: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if err := cp.add(c); err != nil {
 		return nil, err
 	}
-	if err := c.start(ctx); err != nil {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)() // Stop also ends a start
+	err := c.start(ctx)
+	close(c.started)
+	if err != nil {
 		err = fmt.Errorf("start cluster %q: %w", name, err)
-		c.shutdown()
-		cp.remove(c)
+		c.Stop()
 		return nil, err
 	}
 	return c, nil
@@ -304,6 +309,8 @@ func (c *Cluster) Stop() {
 }
 
 func (c *Cluster) shutdown() {
+	c.cancel()
+	<-c.started
 	c.mu.Lock()
 	c.stopped = true
 	processes := c.others
@@ -313,7 +320,6 @@ func (c *Cluster) shutdown() {
 	c.apiserver, c.others = nil, nil
 	c.mu.Unlock()
 
-	c.cancel()
 	var all sync.WaitGroup
 	for _, p := range processes {
 		all.Go(p.Kill)

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,12 +46,16 @@ type ControlPlane struct {
 
 	mu       sync.Mutex
 	stopped  bool
-	next     int // index of the next cluster: decides its addresses
+	names    []string // of all clusters there have been; their number decides addresses
 	clusters []*Cluster
+
+	stopOnce sync.Once
 }
 
 // maxClusters is what the address ranges of [network] have room for.
 const maxClusters = 100
+
+var clusterName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 var errStopped = errors.New("the control plane is stopped")
 
@@ -136,7 +142,7 @@ func (cp *ControlPlane) LogDir() string { return cp.logs }
 func (cp *ControlPlane) Clusters() []*Cluster {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
-	return append([]*Cluster(nil), cp.clusters...)
+	return slices.Clone(cp.clusters)
 }
 
 // Pids returns the ids of all processes that run, for tests of the cleaning up.
@@ -152,8 +158,10 @@ func (cp *ControlPlane) Pids() []int {
 }
 
 // Stop ends all processes and waits until they are gone, then removes the state.
-// Stopping twice is fine.
-func (cp *ControlPlane) Stop() {
+// Stopping twice is fine; every call waits.
+func (cp *ControlPlane) Stop() { cp.stopOnce.Do(cp.shutdown) }
+
+func (cp *ControlPlane) shutdown() {
 	cp.mu.Lock()
 	clusters := cp.clusters
 	cp.stopped, cp.clusters = true, nil
@@ -183,16 +191,17 @@ func (cp *ControlPlane) add(c *Cluster) error {
 	if cp.stopped {
 		return errStopped
 	}
-	for _, other := range cp.clusters {
-		if other.name == c.name {
-			return fmt.Errorf("cluster %q exists", c.name)
-		}
+	if !clusterName.MatchString(c.name) {
+		return fmt.Errorf("cluster name %q is not a DNS label", c.name)
 	}
-	if cp.next == maxClusters {
+	if slices.Contains(cp.names, c.name) {
+		return fmt.Errorf("cluster %q exists, or has existed", c.name)
+	}
+	if len(cp.names) == maxClusters {
 		return fmt.Errorf("cluster %q: no addresses left after %d clusters", c.name, maxClusters)
 	}
-	c.network = networkOf(cp.next)
-	cp.next++
+	c.network = networkOf(len(cp.names))
+	cp.names = append(cp.names, c.name)
 	cp.clusters = append(cp.clusters, c)
 	return nil
 }
@@ -200,12 +209,7 @@ func (cp *ControlPlane) add(c *Cluster) error {
 func (cp *ControlPlane) remove(c *Cluster) {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
-	for i, other := range cp.clusters {
-		if other == c {
-			cp.clusters = append(cp.clusters[:i:i], cp.clusters[i+1:]...)
-			return
-		}
-	}
+	cp.clusters = slices.DeleteFunc(cp.clusters, func(other *Cluster) bool { return other == c })
 }
 
 // etcdCerts are the files that etcd and the API servers prove themselves with.

@@ -3,6 +3,7 @@ module github.com/isthmus-mesh/isthmus/hack/controlplane
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	k8s.io/api v0.36.4
 	k8s.io/apimachinery v0.36.4
 	k8s.io/client-go v0.36.4

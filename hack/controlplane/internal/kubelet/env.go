@@ -74,7 +74,7 @@ func valueFrom(pod *corev1.Pod, container *corev1.Container, from *corev1.EnvVar
 		value, err = field(pod, from.FieldRef.FieldPath)
 		return value, err == nil, err
 	case from.ResourceFieldRef != nil:
-		return resource(container, from.ResourceFieldRef)
+		return limit(container, from.ResourceFieldRef)
 	case from.ConfigMapKeyRef != nil:
 		ref := from.ConfigMapKeyRef
 		data, err := configMapData(sources, ref.Name, ref.Optional)
@@ -133,14 +133,14 @@ func field(pod *corev1.Pod, path string) (string, error) {
 	}
 }
 
-// resource reads a limit of CPU, in whole cores. Without a limit a node answers
+// limit reads a limit of CPU, in whole cores. Without a limit a node answers
 // with all it has; kwok's nodes claim a thousand cores, so this machine's count
 // here. Memory is left out: a process here has no memory limit.
-func resource(container *corev1.Container, ref *corev1.ResourceFieldSelector) (string, bool, error) {
+func limit(container *corev1.Container, ref *corev1.ResourceFieldSelector) (string, bool, error) {
 	switch ref.Resource {
 	case "limits.cpu":
-		if limit, ok := container.Resources.Limits[corev1.ResourceCPU]; ok {
-			return strconv.FormatInt(limit.Value(), 10), true, nil
+		if cores, ok := container.Resources.Limits[corev1.ResourceCPU]; ok {
+			return strconv.FormatInt(cores.Value(), 10), true, nil
 		}
 		return strconv.Itoa(runtime.NumCPU()), true, nil
 	case "limits.memory":
