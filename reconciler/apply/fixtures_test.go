@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/yaml"
 
@@ -116,4 +118,13 @@ func client(t testing.TB, m *member.Member, apiVersion, kind, namespace string) 
 
 func tokenRequest() *authenticationv1.TokenRequest {
 	return &authenticationv1.TokenRequest{}
+}
+
+func jsonPatch(t testing.TB, m *member.Member, apiVersion, kind, namespace, name, body string) {
+	t.Helper()
+	_, err := client(t, m, apiVersion, kind, namespace).Patch(context.Background(), name, types.JSONPatchType,
+		[]byte(body), metav1.PatchOptions{FieldManager: "pilot-discovery"})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 
@@ -125,8 +126,9 @@ func transportReason(err error) Reason {
 		return CredentialsRejected
 	case errors.Is(err, context.Canceled):
 		return Canceled
-	// A url.Error is an exchange that broke off: EOF, reset, refused, no such host.
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network), errors.As(err, &transport):
+	// A url.Error is an exchange that broke off: reset, refused, no such host.
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
+		errors.As(err, &network), errors.As(err, &transport):
 		return Unreachable
 	}
 	return Unclassified

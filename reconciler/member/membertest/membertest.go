@@ -9,6 +9,7 @@ package membertest
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -43,6 +44,8 @@ const (
 	Cut
 	// Lose: it reaches the API server, and the answer is lost.
 	Lose
+	// Expire: the answer is 410 Gone, as to a watch that was away too long.
+	Expire
 )
 
 // ErrCut is what a caller gets for a call that was cut or lost.
@@ -54,6 +57,7 @@ type Wire struct {
 	calls  []Call
 	writes int
 	rule   func(Call) Fate
+	open   []io.Closer // watches
 }
 
 // Into makes a copy of a configuration whose calls go through the wire.
@@ -75,6 +79,16 @@ func (w *Wire) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls, w.writes, w.rule = nil, 0, nil
+}
+
+// CutWatches breaks the watches that are open.
+func (w *Wire) CutWatches() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, watch := range w.open {
+		_ = watch.Close()
+	}
+	w.open = nil
 }
 
 // Calls so far, in order.
@@ -121,6 +135,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch t.wire.record(r) {
 	case Cut:
 		return nil, ErrCut
+	case Expire:
+		status := `{"apiVersion":"v1","kind":"Status","status":"Failure","reason":"Expired","code":410}`
+		return &http.Response{
+			StatusCode: http.StatusGone, Request: r, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: io.NopCloser(strings.NewReader(status)),
+		}, nil
 	case Lose:
 		response, err := t.next.RoundTrip(r)
 		if err == nil {
@@ -128,5 +148,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, ErrCut
 	}
-	return t.next.RoundTrip(r)
+	response, err := t.next.RoundTrip(r)
+	if err == nil && strings.Contains(r.URL.RawQuery, "watch=") {
+		t.wire.mu.Lock()
+		defer t.wire.mu.Unlock()
+		t.wire.open = append(t.wire.open, response.Body)
+	}
+	return response, err
 }
