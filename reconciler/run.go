@@ -16,10 +16,12 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -99,10 +101,12 @@ func newManager(hub *rest.Config, o Options) (ctrl.Manager, error) {
 		}
 	}
 	manager, err := ctrl.NewManager(hub, ctrl.Options{
-		Scheme:                        scheme,
-		Logger:                        o.Log,
-		Metrics:                       server.Options{BindAddress: cmp.Or(o.MetricsAddress, "0")},
-		HealthProbeBindAddress:        cmp.Or(o.HealthAddress, "0"),
+		Scheme:                 scheme,
+		Logger:                 o.Log,
+		Metrics:                server.Options{BindAddress: cmp.Or(o.MetricsAddress, "0")},
+		HealthProbeBindAddress: cmp.Or(o.HealthAddress, "0"),
+		// Run may be called again in one process, after it has ended.
+		Controller:                    config.Controller{SkipNameValidation: ptr.To(true)},
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              LeaseName,
 		LeaderElectionNamespace:       o.Namespace,
