@@ -110,16 +110,13 @@ func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, current [
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	held := ""
-	if a := r.store.fleet(key); a != nil {
-		held = a.commit
-	}
+	held := r.store.fleet(key)
 	found := r.looker.look(ctx, f, held, current)
 	r.looked(f, found.failure)
 	if found.head != "" {
 		f.Status.AttemptedRevision = source.Revision(cmp.Or(f.Spec.Branch, "main"), found.head)
 	}
-	if found.head != held || found.failure != nil {
+	if held == nil || found.head != held.commit || found.accepted != nil || found.failure != nil {
 		f.Status.Problems = nil
 		for i, problem := range found.problems {
 			if i == maxProblems {

@@ -46,8 +46,8 @@ type looker struct {
 
 // look fetches the branch and renders its head when it is new and may follow the
 // accepted commit; otherwise, when nothing is held yet (after a start), the
-// accepted commit itself. held is the commit in the store, empty for none.
-func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held string, current []v1alpha1.Member) look {
+// accepted commit itself. held is what the store has, nil for nothing.
+func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, current []v1alpha1.Member) look {
 	repository, failure := l.open(ctx, f)
 	if failure != nil {
 		return look{failure: failure}
@@ -56,34 +56,35 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held string, curren
 	head, err := repository.Fetch(ctx)
 	if err != nil {
 		found := look{failure: sourceFailure(err)}
-		l.fallBack(repository, &found, before, held, current)
+		l.fallBack(repository, &found, f, held, current)
 		return found
 	}
 	found := look{head: head}
-	if head == held {
+	if held != nil && head == held.commit && f.Spec.Path == held.path {
 		return found
 	}
 	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
-		found.accepted, found.problems, found.failure = l.render(repository, head, current)
+		found.accepted, found.problems, found.failure = l.render(repository, f.Spec.Path, head, current)
 	}
 	if found.failure == nil {
 		found.failure = guard(current, found.accepted)
 	}
 	if found.failure != nil {
 		found.accepted = nil
-		l.fallBack(repository, &found, before, held, current)
+		l.fallBack(repository, &found, f, held, current)
 	}
 	return found
 }
 
-// fallBack renders the last good commit when the head cannot be used and no
-// commit is held: a start must not leave members unwatched because the head is
+// fallBack renders the last good commit when the head cannot be used and
+// nothing is held: a start must not leave members unwatched because the head is
 // bad or the server is away.
-func (l looker) fallBack(repository *source.Repository, found *look, before, held string, current []v1alpha1.Member) {
-	if before == "" || held == before {
+func (l looker) fallBack(repository *source.Repository, found *look, f *v1alpha1.Fleet, held *accepted, current []v1alpha1.Member) {
+	before := source.CommitOf(f.Status.AcceptedRevision)
+	if before == "" || held != nil {
 		return
 	}
-	if last, _, failure := l.render(repository, before, current); failure == nil {
+	if last, _, failure := l.render(repository, f.Spec.Path, before, current); failure == nil {
 		found.accepted = last
 	}
 }
@@ -138,7 +139,7 @@ func mayFollow(repository *source.Repository, f *v1alpha1.Fleet, before, head st
 }
 
 // render loads and renders one commit whole, or says why not.
-func (l looker) render(repository *source.Repository, commit string, current []v1alpha1.Member) (*accepted, fleet.Problems, *status.Failure) {
+func (l looker) render(repository *source.Repository, path, commit string, current []v1alpha1.Member) (*accepted, fleet.Problems, *status.Failure) {
 	snapshot, err := repository.Snapshot(commit)
 	if err != nil {
 		return nil, nil, sourceFailure(err)
@@ -160,7 +161,7 @@ func (l looker) render(repository *source.Repository, commit string, current []v
 		bundles[b.Member] = b
 	}
 	return &accepted{
-		commit: commit, branch: snapshot.Branch,
+		commit: commit, branch: snapshot.Branch, path: path,
 		networks: loaded.Networks, members: loaded.Members, bundles: bundles,
 	}, problems, nil
 }

@@ -15,6 +15,7 @@ import (
 type accepted struct {
 	commit   string
 	branch   string
+	path     string // of the fleet in the repository
 	networks []*v1alpha1.ApplicationNetwork
 	members  []*v1alpha1.Member
 	bundles  map[string]bundle.Bundle // by member name

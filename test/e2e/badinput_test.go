@@ -21,7 +21,7 @@ func TestBadInput(t *testing.T) {
 	r, commit := newRig(t)
 	settled(t, r, commit)
 	t.Run("commits", func(t *testing.T) { testBadCommits(t, r, commit) })
-	t.Run("repository", func(t *testing.T) { testBadRepository(t, r, commit) })
+	t.Run("repository", func(t *testing.T) { testBadRepository(t, r) })
 	t.Run("access", func(t *testing.T) { testBadAccess(t, r) })
 	t.Run("two members with one cluster", func(t *testing.T) { testOneClusterTwice(t, r) })
 }
@@ -73,8 +73,10 @@ func testBadCommits(t *testing.T, r *rig.Rig, good string) {
 	}
 }
 
-func testBadRepository(t *testing.T, r *rig.Rig, _ string) {
+func testBadRepository(t *testing.T, r *rig.Rig) {
 	good := acceptedCommit(t, r)
+	empty, err := rig.NewRepository(t.Context(), t.TempDir())
+	check(t, err)
 	for _, tt := range []struct {
 		name   string
 		harm   func(*v1alpha1.Fleet)
@@ -83,6 +85,7 @@ func testBadRepository(t *testing.T, r *rig.Rig, _ string) {
 		{"a missing branch", func(f *v1alpha1.Fleet) { f.Spec.Branch = "nope" }, "BranchNotFound"},
 		{"a missing folder", func(f *v1alpha1.Fleet) { f.Spec.Path = "nope" }, "PathNotFound"},
 		{"no repository", func(f *v1alpha1.Fleet) { f.Spec.URL = "file:///nowhere.git" }, "RepositoryNotFound"},
+		{"an empty repository", func(f *v1alpha1.Fleet) { f.Spec.URL = empty.URL() }, "RepositoryEmpty"},
 		{"nobody there", func(f *v1alpha1.Fleet) { f.Spec.URL = "http://127.0.0.1:1/fleet.git" }, "SourceUnreachable"},
 		{"a missing Secret", func(f *v1alpha1.Fleet) { f.Spec.SecretRef = &v1alpha1.LocalObjectReference{Name: "nope"} }, "SecretNotFound"},
 	} {
@@ -109,7 +112,10 @@ func testBadRepository(t *testing.T, r *rig.Rig, _ string) {
 		})
 	}
 	t.Run("a force push to an older commit", func(t *testing.T) {
-		check(t, r.Repository.Reset(t.Context(), "HEAD~1"))
+		old := good
+		good = push(t, r, "one more")
+		check(t, r.WaitApplied(t.Context(), good, 30*time.Second))
+		check(t, r.Repository.Reset(t.Context(), old))
 		push(t, r, "rewritten")
 		check(t, r.WaitFleet(t.Context(), 20*time.Second, "Stalled", metav1.ConditionTrue, status.ReasonNonFastForward))
 		assertAccepted(t, r, good)
