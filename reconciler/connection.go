@@ -67,7 +67,9 @@ type work struct {
 	// seen is when the oldest of the subjects was reported; zero for none.
 	seen time.Time
 	// repeat says that the set was applied whole before: what changes now is drift.
-	repeat         bool
+	repeat bool
+	// full says that the watches are not to be believed this time.
+	full           bool
 	gatewayTimeout time.Duration
 	now            time.Time
 }
@@ -84,8 +86,9 @@ func (c *connection) due(d demand) work {
 		}
 	}
 	c.drifted = map[apply.Subject]time.Time{}
+	w.full = w.repeat && d.now.Sub(c.compared) >= d.fullCompare
 	switch {
-	case !w.repeat, d.requestedAt != d.handledAt, d.now.Sub(c.compared) >= d.fullCompare, d.waiting:
+	case !w.repeat, w.full, d.requestedAt != d.handledAt, d.waiting:
 		w.step = stepApply
 	case len(w.subjects) > 0:
 		w.step = stepCorrect

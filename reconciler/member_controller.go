@@ -157,6 +157,9 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 
 // apply brings the whole set to the member.
 func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.Set, work work, outcome status.Member, report *report) status.Member {
+	if work.full {
+		c.target.Forget()
+	}
 	follow := report.follow(ctx, outcome)
 	result, err := apply.Apply(ctx, c.target, set, apply.Options{Progress: follow.progress, GatewayTimeout: work.gatewayTimeout})
 	follow.stop()
