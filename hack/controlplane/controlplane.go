@@ -37,6 +37,7 @@ type ControlPlane struct {
 	istiods  map[string]string // release → path
 	stages   []byte            // of kwok, as it prints them
 	dir      string
+	unlock   func() // gives the claim on dir back
 	logs     string
 
 	etcd      *process.Process
@@ -76,12 +77,15 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Not below the caller's folder: the path of a unix socket has to be short.
-	dir, err := os.MkdirTemp("", "isthmus-")
+	sweepStates()
+	dir, unlock, err := newState()
 	if err != nil {
-		return nil, fmt.Errorf("make state folder: %w", err)
+		return nil, err
 	}
-	cp := &ControlPlane{binaries: binaries, istiods: istiods, stages: stages, dir: dir, logs: options.LogDir}
+	cp := &ControlPlane{
+		binaries: binaries, istiods: istiods, stages: stages,
+		dir: dir, unlock: unlock, logs: options.LogDir,
+	}
 	if cp.logs == "" {
 		cp.logs = filepath.Join(dir, "logs")
 	}
@@ -181,7 +185,8 @@ func (cp *ControlPlane) shutdown() {
 	if cp.cancelCtx != nil {
 		cp.cancelCtx()
 	}
-	_ = os.RemoveAll(cp.dir) // a temporary folder: what stays does no harm
+	_ = os.RemoveAll(cp.dir) // what stays does no harm, and the next start removes it
+	cp.unlock()
 }
 
 // add registers a cluster, so that Stop finds it even while it starts.

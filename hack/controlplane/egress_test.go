@@ -66,5 +66,6 @@ func connect(t *testing.T, socket, target string) (net.Conn, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	response.Body.Close() // of an answer to CONNECT there is none to read
 	return conn, response.StatusCode
 }

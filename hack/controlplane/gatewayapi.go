@@ -49,7 +49,7 @@ func (c *Cluster) InstallGatewayAPI(ctx context.Context, version string) error {
 	for _, object := range objects {
 		resource, ok := gatewayAPIResources[object.GetKind()]
 		if !ok {
-			return fmt.Errorf("Gateway API %s has a %s %q, which is not known here", version, object.GetKind(), object.GetName())
+			return fmt.Errorf("no resource known for %s %q of Gateway API %s", object.GetKind(), object.GetName(), version)
 		}
 		options := metav1.ApplyOptions{FieldManager: GatewayAPIManager, Force: true}
 		if _, err := client.Resource(resource).Apply(ctx, object.GetName(), object, options); err != nil {

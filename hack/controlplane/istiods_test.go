@@ -50,10 +50,10 @@ func standInForIstiod() {
 	os.Exit(1)
 }
 
-func istiodPod(image string) *corev1.Pod {
+func istiodPod(name, image string) *corev1.Pod {
 	yes := true
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "istiod", Labels: map[string]string{"app": "istiod"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "istiod"}},
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{
 				Name: "discovery", Image: image, Args: []string{"discovery"},
@@ -95,7 +95,7 @@ func TestIstiods(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pods.Create(ctx, istiodPod("docker.io/istio/pilot:0.1.0-distroless"), metav1.CreateOptions{}); err != nil {
+	if _, err := pods.Create(ctx, istiodPod("istiod", "docker.io/istio/pilot:0.1.0-distroless"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() error {
@@ -130,7 +130,10 @@ func TestIstiods(t *testing.T) {
 		return nil
 	})
 
-	_, _ = http.Get(istiod.HTTP + "/exit") // breaks off: the process is gone
+	if response, err := http.Get(istiod.HTTP + "/exit"); err == nil {
+		response.Body.Close()
+		t.Error("a process that exits answered")
+	}
 	eventually(t, func() error {
 		pod, err := pods.Get(ctx, "istiod", metav1.GetOptions{})
 		if err == nil && (pod.Status.ContainerStatuses[0].RestartCount != 1 || !pod.Status.ContainerStatuses[0].Ready) {
@@ -169,11 +172,11 @@ func checkProcess(t *testing.T, istiod controlplane.IstiodProcess) {
 
 func testUnknownImage(t *testing.T, client kubernetes.Interface) {
 	ctx, pods := t.Context(), client.CoreV1().Pods("default")
-	if _, err := pods.Create(ctx, istiodPod("docker.io/istio/pilot:9.9.9"), metav1.CreateOptions{}); err != nil {
+	if _, err := pods.Create(ctx, istiodPod("unknown", "docker.io/istio/pilot:9.9.9"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() error {
-		pod, err := pods.Get(ctx, "istiod", metav1.GetOptions{})
+		pod, err := pods.Get(ctx, "unknown", metav1.GetOptions{})
 		if err != nil || len(pod.Status.ContainerStatuses) == 0 {
 			return errors.Join(err, context.DeadlineExceeded)
 		}

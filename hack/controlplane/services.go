@@ -111,7 +111,7 @@ func (s *services) balancers(service *corev1.Service) []corev1.LoadBalancerIngre
 
 // address stays the same as long as the Service exists.
 func (s *services) address(service *corev1.Service) string {
-	if fixed := service.Spec.LoadBalancerIP; fixed != "" { //nolint:staticcheck // deprecated, yet istiod sets it from spec.addresses of a Gateway
+	if fixed := service.Spec.LoadBalancerIP; fixed != "" { // deprecated, yet istiod sets it from spec.addresses of a Gateway
 		return fixed
 	}
 	s.mu.Lock()
@@ -138,7 +138,7 @@ func (s *services) resolve(host, port string) (string, error) {
 				return s.endpoint(service, candidate.Name)
 			}
 		}
-		return "", fmt.Errorf("Service %s/%s has no port %s", service.Namespace, service.Name, port)
+		return "", fmt.Errorf("no port %[3]s at Service %[1]s/%[2]s", service.Namespace, service.Name, port)
 	}
 	return "", fmt.Errorf("no Service has the address %s", host)
 }
