@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,10 +31,19 @@ const (
 	west    = "westus-1"
 )
 
+// metricsAddress is where the reconciler of the running test has its metrics.
+var metricsAddress string
+
 func TestMain(m *testing.M) {
 	// The reconciler gets a logger of its own in each test; what client-go logs
 	// besides is not wanted.
 	log.SetLogger(logr.Discard())
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	metricsAddress = listener.Addr().String()
+	_ = listener.Close()
 	os.Exit(m.Run())
 }
 
@@ -77,7 +87,8 @@ func run(t *testing.T, r *rig.Rig) (stop func()) {
 	done := make(chan error, 1)
 	go func() {
 		done <- reconciler.Run(ctx, r.Hub.RESTConfig(), reconciler.Options{
-			Namespace: rig.Namespace, VaultDirectory: r.Vault(), CacheDirectory: r.Cache(), Log: logger(t),
+			Namespace: rig.Namespace, VaultDirectory: r.Vault(), CacheDirectory: r.Cache(),
+			MetricsAddress: metricsAddress, Log: logger(t),
 		})
 	}()
 	var stopped atomic.Bool

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -24,15 +26,16 @@ func TestSpine(t *testing.T) {
 	t.Run("a second reconcile of the same commit writes nothing", func(t *testing.T) { testNoChange(t, r) })
 	t.Run("a new commit that changes no member writes nothing there", func(t *testing.T) { testOtherCommit(t, r) })
 	t.Run("drift is put back", func(t *testing.T) { testDrift(t, r) })
+	stop()
+	restarted := time.Now()
+	run(t, r)
 	t.Run("a restart of an idle fleet writes nothing", func(t *testing.T) {
-		stop()
-		start := time.Now()
-		stop = run(t, r)
 		check(t, r.Request(t.Context()))
 		time.Sleep(5 * time.Second)
-		assertNoWrites(t, r, start)
+		assertNoWrites(t, r, restarted)
 	})
 	t.Run("a member that leaves takes everything along", func(t *testing.T) { testLeave(t, r, before[west]) })
+	t.Run("metrics tell of members", func(t *testing.T) { testMetrics(t) })
 	t.Run("what isthmus has is private", func(t *testing.T) { testNoSecretsOnHub(t, r) })
 }
 
@@ -201,6 +204,33 @@ func testLeave(t *testing.T, r *rig.Rig, before []string) {
 	}
 }
 
+// metricsPage is what the reconciler tells now.
+func metricsPage(t *testing.T) string {
+	t.Helper()
+	response, err := http.Get("http://" + metricsAddress + "/metrics")
+	check(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	check(t, err)
+	return string(body)
+}
+
+func testMetrics(t *testing.T) {
+	page := metricsPage(t)
+	for _, want := range []string{
+		`isthmus_member_ready{member="eastus-1",network="prod",release="1.30.4"} 1`,
+		`isthmus_ca_cert_expiry_timestamp_seconds{member="eastus-1",tier="Intermediate"}`,
+		`isthmus_member_objects{member="eastus-1"}`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("metrics do not have %s", want)
+		}
+	}
+	if strings.Contains(page, `member="westus-1"`) {
+		t.Error("metrics still have the member that left")
+	}
+}
+
 // testNoSecretsOnHub looks for key material where people look.
 func testNoSecretsOnHub(t *testing.T, r *rig.Rig) {
 	f, err := r.Fleet(t.Context())
@@ -209,7 +239,7 @@ func testNoSecretsOnHub(t *testing.T, r *rig.Rig) {
 	check(t, err)
 	var events corev1.EventList
 	check(t, r.HubClient.List(t.Context(), &events, client.InNamespace(rig.Namespace)))
-	all := fmt.Sprint(f, m, events.Items)
+	all := fmt.Sprint(f, m, events.Items, metricsPage(t))
 	for _, canary := range []string{"PRIVATE KEY", "BEGIN CERTIFICATE", "client-key-data"} {
 		if strings.Contains(all, canary) {
 			t.Errorf("status or events contain %q", canary)
