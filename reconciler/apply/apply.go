@@ -129,10 +129,14 @@ func (d *delivery) stage(ctx context.Context, stage bundle.Stage, all []wanted, 
 		more = more || w.wave == waveWebhooks && steps[w.key()] != stepSkip
 	}
 	before := d.written
+	defined := slices.ContainsFunc(gated, func(w wanted) bool { return w.isCRD() && steps[w.key()] == stepWrite })
 	for _, wave := range waves {
 		if wave == waveWebhooks {
 			if err := d.failed.err(); err != nil {
 				return err
+			}
+			if defined {
+				d.target.member.Forget() // a kind may have gone and come back
 			}
 			if err := d.gate(ctx, stage, gated, more || d.written > before); err != nil {
 				return err

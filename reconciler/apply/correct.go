@@ -31,7 +31,14 @@ func Correct(ctx context.Context, t *Target, set Set, subjects []Subject, o Opti
 func (d *delivery) correct(ctx context.Context, all []wanted, subjects []Subject) error {
 	d.inventory = d.target.lastInventory()
 	if d.inventory == nil {
-		return nil // nothing was applied by this process yet
+		read, err := d.read(ctx)
+		if err != nil {
+			return err
+		}
+		if read == nil {
+			return nil // nothing was delivered yet
+		}
+		d.inventory = read
 	}
 	asked := map[Subject]bool{}
 	for _, s := range subjects {

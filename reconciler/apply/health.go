@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -97,7 +98,10 @@ func (d *delivery) waitFor(ctx context.Context, stage bundle.Stage, patience tim
 			return waiting, nil
 		case <-ctx.Done():
 			next.Stop()
-			// The caller's patience is over: what is waited for is the better message.
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, member.Wrap(doing, ctx.Err())
+			}
+			// The time of the call is over: what is waited for is the better message.
 			return waiting, nil
 		}
 	}

@@ -3,7 +3,6 @@ package apply
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 
@@ -166,7 +165,7 @@ func (d *delivery) removeOne(ctx context.Context, e Entry) (action Action, delet
 // look sees one object on the member; nil without an error where it is gone,
 // which it also is when its kind is.
 func (d *delivery) look(ctx context.Context, s Subject) (*meta.RESTMapping, *sight, error) {
-	mapping, err := d.target.member.Mapping(s.kind())
+	mapping, err := d.target.member.AnyMapping(s.kind())
 	if member.ReasonOf(err) == member.KindMissing {
 		return nil, nil, nil
 	}
@@ -197,7 +196,7 @@ func (d *delivery) waitGone(ctx context.Context, stage bundle.Stage, pending []E
 		for _, e := range left {
 			why, err := d.notGone(ctx, e.Subject)
 			if err != nil {
-				return nil, objectError(e.Subject, stage, "wait for the deletion of", err)
+				return nil, err
 			}
 			if why != "" {
 				still = append(still, e)
@@ -207,8 +206,13 @@ func (d *delivery) waitGone(ctx context.Context, stage bundle.Stage, pending []E
 		left = still
 		return waiting, nil
 	})
-	if failed := (*ObjectError)(nil); errors.As(err, &failed) {
-		d.failed = append(d.failed, failed)
+	if err == nil {
+		return waiting
+	}
+	// Not known to be gone is not gone.
+	for _, e := range left {
+		waiting = append(waiting, Waiting{Subject: e.Subject, Stage: stage, Why: "being deleted"})
+		d.failed = append(d.failed, objectError(e.Subject, stage, "wait for the deletion of", err))
 	}
 	return waiting
 }
@@ -218,7 +222,7 @@ func (d *delivery) notGone(ctx context.Context, s Subject) (string, error) {
 	if s.isNamespace() {
 		return d.namespaceNotGone(ctx, s)
 	}
-	mapping, err := d.target.member.Mapping(s.kind())
+	mapping, err := d.target.member.AnyMapping(s.kind())
 	if member.ReasonOf(err) == member.KindMissing {
 		return "", nil
 	}
@@ -263,7 +267,7 @@ func (d *delivery) release(ctx context.Context, m *meta.RESTMapping, s Subject, 
 		return d.disown(ctx, m, s)
 	}
 	bare := &unstructured.Unstructured{}
-	bare.SetGroupVersionKind(s.kind())
+	bare.SetGroupVersionKind(m.GroupVersionKind)
 	bare.SetNamespace(s.Namespace)
 	bare.SetName(s.Name)
 	bare.SetUID(uid) // else a lost object would be created, empty

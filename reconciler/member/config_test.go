@@ -173,16 +173,22 @@ func harmless(t *testing.T, c *rest.Config) {
 }
 
 func FuzzConfig(f *testing.F) {
-	f.Add(kubeconfig(f, nil))
-	for _, change := range []func(*api.Config, *api.Cluster, *api.AuthInfo){
-		func(_ *api.Config, _ *api.Cluster, u *api.AuthInfo) {
-			u.Exec = &api.ExecConfig{Command: "sh", APIVersion: "client.authentication.k8s.io/v1", InteractiveMode: "Never"}
-		},
-		func(_ *api.Config, c *api.Cluster, _ *api.AuthInfo) { c.CertificateAuthority = "/etc/passwd" },
-		func(_ *api.Config, c *api.Cluster, _ *api.AuthInfo) { c.ProxyURL = "socks5://x" },
-		func(_ *api.Config, _ *api.Cluster, u *api.AuthInfo) { u.TokenFile = "/var/run/token" },
+	// Constant seeds: workers of the fuzzer make them anew.
+	const good = `{apiVersion: v1, kind: Config, current-context: m,
+contexts: [{name: m, context: {cluster: c, user: u}}],
+clusters: [{name: c, cluster: {server: "https://member.example:6443", CLUSTER}}],
+users: [{name: u, user: {USER}}]}`
+	for _, with := range [][2]string{
+		{"tls-server-name: x", "token: t"},
+		{"certificate-authority: /etc/passwd", "token: t"},
+		{"proxy-url: 'socks5://x'", "token: t"},
+		{"insecure-skip-tls-verify: true", "token: t"},
+		{"tls-server-name: x", "exec: {command: sh, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}"},
+		{"tls-server-name: x", "tokenFile: /var/run/token, token: t"},
+		{"tls-server-name: x", "auth-provider: {name: oidc}, token: t"},
+		{"tls-server-name: x", "as: admin, token: t"},
 	} {
-		f.Add(kubeconfig(f, change))
+		f.Add([]byte(strings.NewReplacer("CLUSTER", with[0], "USER", with[1]).Replace(good)))
 	}
 	f.Add([]byte("a: &a [*a, *a]\n"))
 	f.Add([]byte("clusters: [{cluster: {server: 'https://h', Certificate-Authority: /x}}]"))

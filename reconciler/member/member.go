@@ -80,6 +80,20 @@ func (m *Member) Mapping(kind schema.GroupVersionKind) (*meta.RESTMapping, error
 	return mapping, nil
 }
 
+// AnyMapping is the resource of a kind in the version asked for, or in another
+// if the API server has stopped serving that one: for objects of old inventories.
+func (m *Member) AnyMapping(kind schema.GroupVersionKind) (*meta.RESTMapping, error) {
+	mapping, err := m.Mapping(kind)
+	if ReasonOf(err) != KindMissing {
+		return mapping, err
+	}
+	mapping, err = m.mapper.RESTMapping(kind.GroupKind())
+	if err != nil {
+		return nil, Wrap(fmt.Sprintf("find the kind %s", kind.GroupKind()), err)
+	}
+	return mapping, nil
+}
+
 // Forget drops what is known about the kinds that the API server serves: after
 // a CustomResourceDefinition came or went.
 func (m *Member) Forget() {
