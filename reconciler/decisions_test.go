@@ -56,12 +56,33 @@ func TestGuard(t *testing.T) {
 		{"those that are leaving already do not count", leaving, commit(v1alpha1.DeletionGuard{Members: &zero}, "a-1"), false},
 		{"a network that is gone gets the default", []v1alpha1.Member{aMember("dev", "x-1"), aMember("dev", "y-1")}, commit(v1alpha1.DeletionGuard{Members: &two}), true},
 	} {
-		failure := guard(tt.current, tt.next)
+		failure := guard(published{members: tt.current}, tt.next)
 		if (failure != nil) != tt.stops {
 			t.Errorf("%s: failure %+v, want one: %v", tt.reason, failure, tt.stops)
 		}
 		if failure != nil && (failure.Reason != status.ReasonDeletionGuard || !failure.Stalled || !strings.Contains(failure.Message, "deletionGuard.allow")) {
 			t.Errorf("%s: failure %+v does not say what to do", tt.reason, failure)
+		}
+	}
+}
+
+func TestGuardOfNamespaces(t *testing.T) {
+	running := commit(v1alpha1.DeletionGuard{}).networks[0].DeepCopy()
+	running.Spec.DataPlane.Namespace = "applink-system"
+	for _, tt := range []struct {
+		reason, namespace string
+		members           []v1alpha1.Member
+		stops             bool
+	}{
+		{"the same namespace", "applink-system", []v1alpha1.Member{aMember("prod", "a-1")}, false},
+		{"a move would orphan what the inventories list", "istio-system", []v1alpha1.Member{aMember("prod", "a-1")}, true},
+		{"without members nothing can be orphaned", "istio-system", nil, false},
+	} {
+		next := commit(v1alpha1.DeletionGuard{}, "a-1")
+		next.networks[0].Spec.DataPlane.Namespace = tt.namespace
+		failure := guard(published{networks: []v1alpha1.ApplicationNetwork{*running}, members: tt.members}, next)
+		if (failure != nil) != tt.stops {
+			t.Errorf("%s: failure %+v, want one: %v", tt.reason, failure, tt.stops)
 		}
 	}
 }
@@ -144,7 +165,7 @@ func TestHubEditsAreSeen(t *testing.T) {
 	f := &v1alpha1.Fleet{ObjectMeta: metav1.ObjectMeta{Name: "fleet", Namespace: "isthmus-system"}}
 	inGit := aMember("prod", "a-1")
 	inGit.Labels = map[string]string{"ring": "canary"}
-	want, err := published(f, &inGit)
+	want, err := onHub(f, &inGit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -77,32 +78,32 @@ func (r *fleetReconciler) reconcile(ctx context.Context, f *v1alpha1.Fleet) stat
 	if f.Spec.Suspend {
 		return outcome
 	}
-	current, failure := r.members(ctx, f)
+	now, failure := r.published(ctx, f)
 	if failure != nil {
 		outcome.Failure = failure
 		return outcome
 	}
 	if r.due(f) {
-		r.look(ctx, f, current)
+		r.look(ctx, f, now)
 	}
 	outcome.Failure = r.failure(key)
 	if a := r.store.fleet(key); a != nil {
 		outcome.Accepted = a.commit
 		f.Status.AcceptedRevision = source.Revision(a.branch, a.commit)
-		if failure := r.publish(ctx, f, a, current); failure != nil {
+		if failure := r.publish(ctx, f, a, now); failure != nil {
 			outcome.Failure = failure
 		}
 	}
-	if current, failure = r.members(ctx, f); failure != nil {
+	if now, failure = r.published(ctx, f); failure != nil {
 		outcome.Failure = failure
 		return outcome
 	}
-	outcome.Members = summaries(current)
+	outcome.Members = summaries(now.members)
 	return outcome
 }
 
 // look reads the repository once and takes over what it accepted.
-func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, current []v1alpha1.Member) {
+func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, now published) {
 	key := client.ObjectKeyFromObject(f)
 	timeout := defaultTimeout
 	if f.Spec.Timeout != nil && f.Spec.Timeout.Duration > 0 {
@@ -111,7 +112,7 @@ func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, current [
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	held := r.store.fleet(key)
-	found := r.looker.look(ctx, f, held, current)
+	found := r.looker.look(ctx, f, held, now)
 	r.looked(f, found.failure)
 	if found.head != "" {
 		f.Status.AttemptedRevision = source.Revision(cmp.Or(f.Spec.Branch, "main"), found.head)
@@ -197,19 +198,15 @@ func (r *fleetReconciler) reportNetworks(ctx context.Context, f *v1alpha1.Fleet,
 	if outcome.Accepted == "" || f.Spec.Suspend {
 		return nil
 	}
-	var networks v1alpha1.ApplicationNetworkList
-	if err := r.List(ctx, &networks, client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}); err != nil {
-		return fmt.Errorf("list networks of fleet %q: %w", f.Name, err)
-	}
-	current, failure := r.members(ctx, f)
+	now, failure := r.published(ctx, f)
 	if failure != nil {
-		return fmt.Errorf("%s", failure.Message)
+		return errors.New(failure.Message)
 	}
-	for i := range networks.Items {
-		network := &networks.Items[i]
+	for i := range now.networks {
+		network := &now.networks[i]
 		before := network.DeepCopy()
 		var mine []v1alpha1.Member
-		for _, member := range current {
+		for _, member := range now.members {
 			if member.Spec.ApplicationNetwork == network.Name {
 				mine = append(mine, member)
 			}

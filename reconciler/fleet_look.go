@@ -47,7 +47,7 @@ type looker struct {
 // look fetches the branch and renders its head when it is new and may follow the
 // accepted commit; otherwise, when nothing is held yet (after a start), the
 // accepted commit itself. held is what the store has, nil for nothing.
-func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, current []v1alpha1.Member) look {
+func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now published) look {
 	repository, failure := l.open(ctx, f)
 	if failure != nil {
 		return look{failure: failure}
@@ -56,7 +56,7 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, cur
 	head, err := repository.Fetch(ctx)
 	if err != nil {
 		found := look{failure: sourceFailure(err)}
-		l.fallBack(repository, &found, f, held, current)
+		l.fallBack(repository, &found, f, held, now)
 		return found
 	}
 	found := look{head: head}
@@ -64,14 +64,14 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, cur
 		return found
 	}
 	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
-		found.accepted, found.problems, found.failure = l.render(repository, f.Spec.Path, head, current)
+		found.accepted, found.problems, found.failure = l.render(repository, f.Spec.Path, head, now.members)
 	}
 	if found.failure == nil {
-		found.failure = guard(current, found.accepted)
+		found.failure = guard(now, found.accepted)
 	}
 	if found.failure != nil {
 		found.accepted = nil
-		l.fallBack(repository, &found, f, held, current)
+		l.fallBack(repository, &found, f, held, now)
 	}
 	return found
 }
@@ -79,12 +79,12 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, cur
 // fallBack renders the last good commit when the head cannot be used and
 // nothing is held: a start must not leave members unwatched because the head is
 // bad or the server is away.
-func (l looker) fallBack(repository *source.Repository, found *look, f *v1alpha1.Fleet, held *accepted, current []v1alpha1.Member) {
+func (l looker) fallBack(repository *source.Repository, found *look, f *v1alpha1.Fleet, held *accepted, now published) {
 	before := source.CommitOf(f.Status.AcceptedRevision)
 	if before == "" || held != nil {
 		return
 	}
-	if last, _, failure := l.render(repository, f.Spec.Path, before, current); failure == nil {
+	if last, _, failure := l.render(repository, f.Spec.Path, before, now.members); failure == nil {
 		found.accepted = last
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,7 +29,7 @@ const (
 // has is written, where it differs, and what Git no longer has is deleted. A
 // member that is deleted here leaves its cluster first. No object is owned by
 // the Fleet: deleting a Fleet must not take the mesh with it.
-func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *accepted, current []v1alpha1.Member) *status.Failure {
+func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *accepted, now published) *status.Failure {
 	for _, network := range a.networks {
 		if failure := publishOne(ctx, r.Client, f, network, &v1alpha1.ApplicationNetwork{}); failure != nil {
 			return failure
@@ -40,8 +40,8 @@ func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *acc
 			return failure
 		}
 	}
-	for i := range current {
-		member := &current[i]
+	for i := range now.members {
+		member := &now.members[i]
 		if _, stays := a.bundles[member.Name]; stays || !member.DeletionTimestamp.IsZero() {
 			continue
 		}
@@ -55,17 +55,13 @@ func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *acc
 // dropNetworks deletes the networks that Git no longer has, once their last
 // member has left: the member needs its network until then.
 func (r *fleetReconciler) dropNetworks(ctx context.Context, f *v1alpha1.Fleet, a *accepted) *status.Failure {
-	var networks v1alpha1.ApplicationNetworkList
-	if err := r.List(ctx, &networks, client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}); err != nil {
-		return hubFailure("list ApplicationNetworks", err)
-	}
-	members, failure := r.members(ctx, f)
+	now, failure := r.published(ctx, f)
 	if failure != nil {
 		return failure
 	}
-	for i := range networks.Items {
-		network := &networks.Items[i]
-		inUse := slices.ContainsFunc(members, func(m v1alpha1.Member) bool { return m.Spec.ApplicationNetwork == network.Name })
+	for i := range now.networks {
+		network := &now.networks[i]
+		inUse := slices.ContainsFunc(now.members, func(m v1alpha1.Member) bool { return m.Spec.ApplicationNetwork == network.Name })
 		if a.network(network.Name) != nil || inUse {
 			continue
 		}
@@ -88,7 +84,7 @@ func publishOne(ctx context.Context, hub client.Client, f *v1alpha1.Fleet, want,
 		return &status.Failure{Reason: status.ReasonInvalidFleet, Stalled: true,
 			Message: fmt.Sprintf("%s %q belongs to the fleet %q: rename one of the two", kind, want.GetName(), live.GetLabels()[fleetLabel])}
 	}
-	desired, err := published(f, want)
+	desired, err := onHub(f, want)
 	if err != nil {
 		return hubFailure("build "+kind+" "+want.GetName(), err)
 	}
@@ -108,8 +104,8 @@ func publishOne(ctx context.Context, hub client.Client, f *v1alpha1.Fleet, want,
 	return nil
 }
 
-// published is what the hub is to have of an object of Git.
-func published(f *v1alpha1.Fleet, want client.Object) (*unstructured.Unstructured, error) {
+// onHub is what the hub is to have of an object of Git.
+func onHub(f *v1alpha1.Fleet, want client.Object) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(want)
 	if err != nil {
 		return nil, err
@@ -175,22 +171,18 @@ func kindOf(object client.Object) string {
 	return v1alpha1.FleetKind
 }
 
-// members returns the hub's members of a fleet, sorted by name.
-func (r *fleetReconciler) members(ctx context.Context, f *v1alpha1.Fleet) ([]v1alpha1.Member, *status.Failure) {
-	var list v1alpha1.MemberList
-	if err := r.List(ctx, &list, client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}); err != nil {
-		return nil, hubFailure("list Members", err)
+// published returns what the hub has of a fleet, sorted by name.
+func (r *fleetReconciler) published(ctx context.Context, f *v1alpha1.Fleet) (published, *status.Failure) {
+	ofFleet := []client.ListOption{client.InNamespace(f.Namespace), client.MatchingLabels{fleetLabel: f.Name}}
+	var members v1alpha1.MemberList
+	if err := r.List(ctx, &members, ofFleet...); err != nil {
+		return published{}, hubFailure("list Members", err)
 	}
-	slices.SortFunc(list.Items, func(a, b v1alpha1.Member) int { return compareNames(&a, &b) })
-	return list.Items, nil
-}
-
-func compareNames(a, b metav1.Object) int {
-	switch {
-	case a.GetName() < b.GetName():
-		return -1
-	case a.GetName() > b.GetName():
-		return 1
+	var networks v1alpha1.ApplicationNetworkList
+	if err := r.List(ctx, &networks, ofFleet...); err != nil {
+		return published{}, hubFailure("list ApplicationNetworks", err)
 	}
-	return 0
+	slices.SortFunc(members.Items, func(a, b v1alpha1.Member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(networks.Items, func(a, b v1alpha1.ApplicationNetwork) int { return strings.Compare(a.Name, b.Name) })
+	return published{networks: networks.Items, members: members.Items}, nil
 }

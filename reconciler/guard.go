@@ -13,9 +13,44 @@ import (
 // removes too, and that can therefore say nothing about it.
 const defaultGuard = 1
 
-// guard stops a commit that removes more members than it says it means to. It
-// returns nil when the commit may pass.
-func guard(current []v1alpha1.Member, next *accepted) *status.Failure {
+// published is what the hub has of a fleet: the last accepted commit, and
+// members that are leaving.
+type published struct {
+	networks []v1alpha1.ApplicationNetwork
+	members  []v1alpha1.Member
+}
+
+// guard stops a commit that would do more harm than it can mean to: nil when
+// the commit may pass.
+func guard(now published, next *accepted) *status.Failure {
+	if failure := guardNamespaces(now, next); failure != nil {
+		return failure
+	}
+	return guardMembers(now.members, next)
+}
+
+// guardNamespaces stops a change of the system namespace under running members:
+// their inventories live in it, and everything that they list would be orphaned.
+func guardNamespaces(now published, next *accepted) *status.Failure {
+	for i := range now.networks {
+		network := &now.networks[i]
+		wanted := next.network(network.Name)
+		inUse := slices.ContainsFunc(now.members, func(m v1alpha1.Member) bool { return m.Spec.ApplicationNetwork == network.Name })
+		if wanted == nil || !inUse || wanted.Spec.DataPlane.Namespace == network.Spec.DataPlane.Namespace {
+			continue
+		}
+		return &status.Failure{
+			Reason:  status.ReasonInvalidFleet,
+			Stalled: true,
+			Message: fmt.Sprintf("commit %s moves the system namespace of network %q from %q to %q while it has members: keep it, or move members to a new network one by one",
+				status.Short(next.commit), network.Name, network.Spec.DataPlane.Namespace, wanted.Spec.DataPlane.Namespace),
+		}
+	}
+	return nil
+}
+
+// guardMembers stops a commit that removes more members than it says it means to.
+func guardMembers(current []v1alpha1.Member, next *accepted) *status.Failure {
 	removed := map[string][]string{} // by network
 	for _, member := range current {
 		if _, stays := next.bundles[member.Name]; stays || !member.DeletionTimestamp.IsZero() {
