@@ -76,7 +76,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	d.reconciler = exec.CommandContext(ctx, d.binary, "run", "--kubeconfig", d.rig.Hub.KubeconfigPath(),
+	d.reconciler = exec.CommandContext(ctx, d.binary, "run", "--kubeconfig", d.rig.Kubeconfig(),
 		"--vault", d.rig.Vault(), "--cache", d.rig.Cache(), "--metrics-address", "0", "--health-address", "0", "--leader-elect=false")
 	d.reconciler.Stdout, d.reconciler.Stderr = log, log
 	d.reconciler.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

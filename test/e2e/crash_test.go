@@ -76,7 +76,7 @@ func start(t *testing.T, r *rig.Rig, binary string) *exec.Cmd {
 	log, err := os.OpenFile(filepath.Join(r.Logs(), "isthmus.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	check(t, err)
 	defer log.Close()
-	cmd := exec.CommandContext(context.Background(), binary, "run", "--kubeconfig", r.Hub.KubeconfigPath(),
+	cmd := exec.CommandContext(context.Background(), binary, "run", "--kubeconfig", r.Kubeconfig(),
 		"--vault", r.Vault(), "--cache", r.Cache(), "--metrics-address", "0", "--health-address", "0", "--leader-elect=false")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

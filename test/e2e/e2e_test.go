@@ -53,7 +53,9 @@ func memberFile(name string) string { return "networks/prod/members/" + name + "
 // release, and pushes fleet-example.
 func newRig(t *testing.T) (*rig.Rig, string) {
 	t.Helper()
-	r, err := rig.Start(t.Context(), rig.Options{
+	// The context of the test ends before its cleanups: the hub must outlive the
+	// reconciler.
+	r, err := rig.Start(context.WithoutCancel(t.Context()), rig.Options{
 		Members: []string{east, west}, Istiods: []string{"1.30.4"}, LogDir: logDir(t), Progress: os.Stderr,
 	})
 	if err != nil {
@@ -83,12 +85,14 @@ func logDir(t *testing.T) string {
 // waits until it has stopped.
 func run(t *testing.T, r *rig.Rig) (stop func()) {
 	t.Helper()
+	hub, err := r.RESTConfig()
+	check(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- reconciler.Run(ctx, r.Hub.RESTConfig(), reconciler.Options{
+		done <- reconciler.Run(ctx, hub, reconciler.Options{
 			Namespace: rig.Namespace, VaultDirectory: r.Vault(), CacheDirectory: r.Cache(),
-			MetricsAddress: metricsAddress, Log: logger(t),
+			MetricsAddress: metricsAddress, LeaderElection: true, Log: logger(t),
 		})
 	}()
 	var stopped atomic.Bool

@@ -6,18 +6,22 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/hack/controlplane"
@@ -130,29 +134,16 @@ func (r *Rig) startMember(ctx context.Context, name string) (*controlplane.Clust
 	return cluster, cluster.InstallGatewayAPI(ctx, GatewayAPI)
 }
 
-// prepareHub installs what the README tells people to install.
+// prepareHub installs isthmus as docs/reconciler.md says, but for a process: the
+// hub has no nodes. The reconciler then works with the rights of deploy alone.
 func (r *Rig) prepareHub(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(Root(), "deploy", "crds", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("find deploy/crds: %w", errors.Join(err, os.ErrNotExist))
+	cmd := exec.CommandContext(ctx, r.Kubectl(), "--kubeconfig", r.Hub.KubeconfigPath(),
+		"apply", "--server-side", "-k", filepath.Join(Root(), "deploy"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("install isthmus on the hub: %w: %s", err, out)
 	}
-	for _, file := range files {
-		var crd apiextensionsv1.CustomResourceDefinition
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if err := yaml.UnmarshalStrict(data, &crd); err != nil {
-			// A kustomization.yaml lies beside the CRDs.
-			continue
-		}
-		if err := r.HubClient.Create(ctx, &crd); err != nil {
-			return fmt.Errorf("install %s: %w", filepath.Base(file), err)
-		}
-	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
-	if err := r.HubClient.Create(ctx, namespace); err != nil {
-		return err
+	if err := r.logIn(ctx); err != nil {
+		return fmt.Errorf("log in as the reconciler: %w", err)
 	}
 	for name, cluster := range r.Members {
 		if err := r.SetKubeconfig(ctx, name, cluster.Kubeconfig()); err != nil {
@@ -160,6 +151,31 @@ func (r *Rig) prepareHub(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// logIn makes a kubeconfig for the ServiceAccount that deploy gives its rights.
+func (r *Rig) logIn(ctx context.Context) error {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "isthmus"}}
+	token := &authenticationv1.TokenRequest{}
+	if err := r.HubClient.SubResource("token").Create(ctx, account, token); err != nil {
+		return err
+	}
+	config, err := clientcmd.Load(r.Hub.Kubeconfig())
+	if err != nil {
+		return err
+	}
+	for name := range config.AuthInfos {
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	}
+	return clientcmd.WriteToFile(*config, r.Kubeconfig())
+}
+
+// Kubeconfig is the path of a kubeconfig of the hub with the reconciler's rights.
+func (r *Rig) Kubeconfig() string { return filepath.Join(r.Dir, "isthmus.kubeconfig") }
+
+// RESTConfig is the same as a client configuration.
+func (r *Rig) RESTConfig() (*rest.Config, error) {
+	return clientcmd.BuildConfigFromFlags("", r.Kubeconfig())
 }
 
 // SetKubeconfig puts a member's credentials on the hub.
