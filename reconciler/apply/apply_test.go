@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -487,6 +488,7 @@ func TestCRDEstablishedLate(t *testing.T) {
 	if !strings.Contains(strings.Join(waited, " "), "CustomResourceDefinition: not established") {
 		t.Errorf("did not wait for the CRD: %v", waited)
 	}
+	mustRemove(t, NewTarget(m), set) // its CRD would stand in the way of the rival
 }
 
 func TestStageWaitsForHealth(t *testing.T) {

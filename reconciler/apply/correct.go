@@ -97,7 +97,6 @@ func (d *delivery) restoreInventory(ctx context.Context) error {
 	}
 	content := d.inventory.Inventory
 	if read != nil && read.same(content) {
-		d.target.setInventory(read)
 		d.inventory = read
 		return nil
 	}

@@ -120,8 +120,8 @@ func TestWhatIstiodMadeGoesWithTheMesh(t *testing.T) {
 	}
 }
 
+// TestAnotherMeshKeepsItsThings is alone: its istiod is on the member for all.
 func TestAnotherMeshKeepsItsThings(t *testing.T) {
-	t.Parallel()
 	m, _ := connected(t)
 	set := small(t, "second")
 	mustApply(t, NewTarget(m), set)

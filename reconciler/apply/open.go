@@ -41,6 +41,9 @@ func (d *delivery) open(ctx context.Context, all []wanted) error {
 // then the labels of the objects tell what it held.
 func (d *delivery) read(ctx context.Context) (*stored, error) {
 	read, err := d.target.readInventory(ctx, d.mesh)
+	if err == nil && read.Network == d.mesh.Network {
+		d.target.setInventory(read)
+	}
 	switch {
 	case errors.As(err, new(*member.Error)):
 		return nil, err

@@ -31,7 +31,8 @@ type guarded struct {
 func guard(t *testing.T, network string) *guarded {
 	m, wire := connected(t)
 	g := &guarded{Member: m, wire: wire, target: NewTarget(m), set: small(t, network)}
-	mustApply(t, g.target, g.set)
+	mustApply(t, NewTarget(m), g.set)
+	mustApply(t, g.target, g.set) // a process that finds all as it should be
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() {
