@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAlternate(t *testing.T) {
+	var turns string
+	say := func(who string, err error) func() error {
+		return func() error { turns += who; return err }
+	}
+	if err := alternate(3, say("a", nil), say("b", nil)); err != nil || turns != "abbaab" {
+		t.Errorf("turns %q, error %v", turns, err)
+	}
+	turns = ""
+	if err := alternate(3, say("a", errors.New("broken")), say("b", nil)); err == nil || turns != "a" {
+		t.Errorf("a contender that fails ends it: turns %q, error %v", turns, err)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	theirs := &Row{Name: "theirs", Unit: "s", Values: []float64{2, 4, 3}, Counts: map[string]int{"writes": 47}}
+	ours := &Row{Name: "ours", Unit: "s", Values: []float64{0.02, 0.01, 0.0301}, AtMost: 0.01}
+	times := ratio("theirs : ours", theirs, ours)
+	times.AtLeast = 100
+	var out bytes.Buffer
+	report := Report{CPUs: 2, Go: "go1", Pairs: 3, Load: []string{"0.10"}, Tables: []Table{{
+		Title: "A race", Counted: []string{"writes"}, Rows: []*Row{theirs, ours, times}, Notes: []string{"So it is."},
+	}}}
+	if err := report.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	want := `isthmus bench: 2 CPUs, go1, pairs: 3, load of the machine: 0.10
+
+A race
+
+                 min     median  max      writes  bar
+  theirs         2 s     3 s     4 s      47      
+  ours           10 ms   20 ms   30.1 ms          at most 0.01 s: MISSED
+  theirs : ours  99.7 ×  100 ×   400 ×            at least 100 ×: met
+
+  - So it is.
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("report (-want +got):\n%s", diff)
+	}
+}
+
+// The ends of lines are as kubectl 1.36 writes them.
+func TestRequestsIn(t *testing.T) {
+	log := `I1122 18:58:33.9 1 loader.go:407] Config loaded from file:  x
+I1122 18:58:33.9 1 round_trippers.go:632] "Response" verb="GET" url="https://127.0.0.1:9/openapi/v3" status="200 OK" milliseconds=3
+I1122 18:58:33.9 1 round_trippers.go:632] "Response" verb="PATCH" url="https://127.0.0.1:9/api/v1/namespaces/shop?fieldManager=kubectl&force=false" status="201 Created" milliseconds=3
+I1122 18:58:33.9 1 round_trippers.go:632] "Response" verb="PATCH" url="https://127.0.0.1:9/api/v1/namespaces/shop?dryRun=All" status="200 OK" milliseconds=3
+namespace/shop serverside-applied
+`
+	want := map[string]int{"reads": 1, "writes": 1, "dry runs": 1}
+	if diff := cmp.Diff(want, requestsIn(log)); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+// What is compared must be whole, and on the release that the other side has.
+func TestRenderAlone(t *testing.T) {
+	var out bytes.Buffer
+	if err := renderAlone(&out, 2, 3); err != nil {
+		t.Fatal(err)
+	}
+	var took rendering
+	if err := json.Unmarshal(out.Bytes(), &took); err != nil {
+		t.Fatal(err)
+	}
+	if len(took.More) != 3 || took.Objects < 80 || took.Render == 0 {
+		t.Errorf("rendered %+v", took)
+	}
+	if args := strings.Join(istioctlArgs(), " "); !strings.Contains(args, "tag="+compared) {
+		t.Errorf("istioctl renders another release: %s", args)
+	}
+	set, err := exampleSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set.Release != delivered || set.SystemNamespace != system || set.Network != network {
+		t.Errorf("delivered is %s in %s of %s", set.Release, set.SystemNamespace, set.Network)
+	}
+}

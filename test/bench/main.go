@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+)
+
+// settings of a run.
+type settings struct {
+	// pairs of runs; each contender runs so often.
+	pairs int
+	// members of the large fleet.
+	members int
+	// self is the path of this program, which measures rendering in processes of
+	// its own.
+	self string
+	// progress hears of builds and of what is being measured.
+	progress io.Writer
+}
+
+func main() {
+	s := settings{progress: os.Stderr}
+	flag.IntVar(&s.pairs, "pairs", 5, "how often each contender runs")
+	flag.IntVar(&s.members, "members", 1000, "members of the large fleet")
+	path := flag.String("json", "", "also write the report to this file")
+	render := flag.Int("render", 0, "only render so many members and print the times; the bench starts itself with it")
+	more := flag.Int("more", 0, "with -render: afterwards render so many further members, one by one")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	var err error
+	if *render > 0 {
+		err = renderAlone(os.Stdout, *render, *more)
+	} else {
+		err = run(ctx, s, *path)
+	}
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, s settings, path string) error {
+	if s.pairs < 1 || s.members < 1 {
+		return fmt.Errorf("-pairs %d and -members %d: at least 1", s.pairs, s.members)
+	}
+	klog.SetLogger(logr.Discard()) // what client-go logs is not part of the answer
+	var err error
+	if s.self, err = os.Executable(); err != nil {
+		return err
+	}
+	report := Report{Version: 1, CPUs: runtime.NumCPU(), Go: runtime.Version(), Pairs: s.pairs, Load: []string{load()}}
+	for _, part := range []func(context.Context, settings) ([]Table, error){benchRendering, benchDelivery} {
+		tables, err := part(ctx, s)
+		if err != nil {
+			return err
+		}
+		report.Tables, report.Load = append(report.Tables, tables...), append(report.Load, load())
+	}
+	if err := report.Print(os.Stdout); err != nil || path == "" {
+		return err
+	}
+	data, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
+}
+
+// load is how many processes wanted to run in the last minute: a bench among
+// others measures them too.
+func load() string {
+	data, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	return first
+}
+
+// alternate calls two contenders pair by pair; every other pair b begins.
+func alternate(pairs int, a, b func() error) error {
+	for i := range pairs {
+		if i > 0 {
+			a, b = b, a
+		}
+		if err := a(); err != nil {
+			return err
+		}
+		if err := b(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
