@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -118,15 +119,22 @@ func (d *delivery) situation(w wanted, entry *Entry) situation {
 func (d *delivery) stage(ctx context.Context, stage bundle.Stage, all []wanted, steps map[Subject]step, more bool) error {
 	inWave := map[wave][]wanted{}
 	var gated []wanted
+	work := 0
 	for _, w := range all {
 		if w.stage != stage {
 			continue
+		}
+		if steps[w.key()] != stepSkip {
+			work++
 		}
 		inWave[w.wave] = append(inWave[w.wave], w)
 		if isGated(w.Subject) {
 			gated = append(gated, w)
 		}
 		more = more || w.wave == waveWebhooks && steps[w.key()] != stepSkip
+	}
+	if work > 0 {
+		d.options.tell(Progress{Stage: stage, Doing: fmt.Sprintf("apply %d objects", work)})
 	}
 	before := d.written
 	defined := slices.ContainsFunc(gated, func(w wanted) bool { return w.isCRD() && steps[w.key()] == stepWrite })

@@ -103,7 +103,7 @@ func TestRemovalOrder(t *testing.T) {
 
 func TestFingerprint(t *testing.T) {
 	at := func(second int64) *metav1.Time { now := metav1.Unix(second, 0); return &now }
-	fields := func(s string) *metav1.FieldsV1 { return &metav1.FieldsV1{Raw: []byte(s)} }
+	fields := metav1.NewFieldsV1
 	base := func() *metav1.ObjectMeta {
 		return &metav1.ObjectMeta{
 			UID: "u", ResourceVersion: "1", Labels: map[string]string{"a": "b"},
