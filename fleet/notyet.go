@@ -27,7 +27,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
-	{"spec.patches", "objects are applied as rendered", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{

@@ -37,7 +37,8 @@ var rules = []rule{
 	{"ReservedNamespace", SeverityError, eachNetwork(reservedNamespace)},
 	{"InvalidUpgrade", SeverityError, eachUpgrade(invalidUpgrade)},
 	{"InvalidRing", SeverityError, eachNetwork(invalidRing)},
-	{"InvalidPatch", SeverityError, eachNetwork(invalidPatch)},
+	{"InvalidPatch", SeverityError, eachPatch(invalidPatch)},
+	{"PatchNotAllowed", SeverityError, eachPatch(forbiddenPatch)},
 
 	{"UnknownNetwork", SeverityError, unknownNetworks},
 	{"InvalidCluster", SeverityError, eachMember(invalidCluster)},

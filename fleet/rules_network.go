@@ -3,14 +3,11 @@ package fleet
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
-	yaml "go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
@@ -149,36 +146,6 @@ func invalidRing(spec *v1alpha1.ApplicationNetworkSpec, report field) {
 		}
 		if _, err := metav1.LabelSelectorAsSelector(ring.Selector); err != nil {
 			report(path+".selector", fmt.Sprintf("not a selector: %v", err), "")
-		}
-	}
-}
-
-func invalidPatch(spec *v1alpha1.ApplicationNetworkSpec, report field) {
-	for i, patch := range spec.Patches {
-		path := fmt.Sprintf("spec.patches[%d]", i)
-		var content yaml.Node
-		if err := yaml.Unmarshal([]byte(patch.Patch), &content); err != nil {
-			line, message := syntaxError(err)
-			report(path+".patch", fmt.Sprintf("%s, on line %d of the patch", message, line), "")
-		}
-		if patch.Target != nil {
-			invalidTarget(patch.Target, path+".target", report)
-		}
-	}
-}
-
-func invalidTarget(target *v1alpha1.PatchTarget, path string, report field) {
-	if *target == (v1alpha1.PatchTarget{}) {
-		report(path, "empty: it would select every object", "name a kind")
-	}
-	for name, expression := range map[string]string{"name": target.Name, "namespace": target.Namespace} {
-		if _, err := regexp.Compile(expression); err != nil {
-			report(path+"."+name, "not a regular expression", "")
-		}
-	}
-	for name, selector := range map[string]string{"labelSelector": target.LabelSelector, "annotationSelector": target.AnnotationSelector} {
-		if _, err := labels.Parse(selector); err != nil {
-			report(path+"."+name, fmt.Sprintf("not a selector: %v", err), "")
 		}
 	}
 }

@@ -1,10 +1,15 @@
 // Package renderer turns a fleet into one bundle per member.
 //
 // [Render] is the whole story: plan which release each member runs, make its
-// objects, bundle them. It is pure. There is no network, disk, clock, randomness
-// or logging below it; the same fleet, catalog and observations give the same
-// bytes, in whatever order they came. A preview in CI, a diff and the reconciler
-// call the same function and get the same answer.
+// objects, patch them, bundle them. It is pure. There is no network, disk,
+// clock, randomness or logging below it; the same fleet, catalog and
+// observations give the same bytes, in whatever order they came. A preview in
+// CI, a diff and the reconciler call the same function and get the same answer.
+//
+// Patches of the fleet are applied last, to the objects themselves: bundles and
+// the files made from them hold objects already patched, so that what a person
+// builds from the files is what is applied. A member without patches never meets
+// Kustomize.
 //
 // Bundles are sorted by member name. A fleet with an error in it renders
 // nothing: a member is never given half of what was meant.

@@ -51,25 +51,30 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 	if len(result.Problems.Errors()) > 0 {
 		return result, nil
 	}
+	patches := newPatcher(f, planned.Decisions)
 	bundles := make([]bundle.Bundle, len(planned.Decisions))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, decision := range planned.Decisions {
 		group.Go(func() error {
 			var err error
-			bundles[i], err = r.member(decision)
+			bundles[i], err = r.member(decision, patches)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	result.Bundles = bundles
+	result.Problems = append(result.Problems, patches.found()...)
+	result.Problems.Sort()
+	if len(result.Problems.Errors()) == 0 {
+		result.Bundles = bundles
+	}
 	return result, nil
 }
 
 // member renders one member.
-func (r *Renderer) member(d plan.Decision) (bundle.Bundle, error) {
+func (r *Renderer) member(d plan.Decision, patches *patcher) (bundle.Bundle, error) {
 	objects, err := r.engine.Objects(d.Network, d.Member, d.Release)
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
@@ -78,5 +83,5 @@ func (r *Renderer) member(d plan.Decision) (bundle.Bundle, error) {
 		Member: d.Member.Name, Network: d.Network.Name,
 		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
 		Release:         d.Release.Version,
-	}, objects)
+	}, patches.apply(d, objects))
 }

@@ -60,7 +60,7 @@ type ApplicationNetworkSpec struct {
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
 
 	// Patches are Kustomize patches over the rendered objects of every member,
-	// the one escape hatch.
+	// the one escape hatch. Each must match on at least one member.
 	Patches []Patch `json:"patches,omitempty"`
 }
 
@@ -299,11 +299,11 @@ type Patch struct {
 
 // PatchTarget selects objects; all set fields must match.
 type PatchTarget struct {
-	// Group of the objects' kind.
+	// Group of the objects' kind, a regular expression.
 	Group string `json:"group,omitempty"`
-	// Version of the objects' kind.
+	// Version of the objects' kind, a regular expression.
 	Version string `json:"version,omitempty"`
-	// Kind of the objects.
+	// Kind of the objects, a regular expression.
 	Kind string `json:"kind,omitempty"`
 	// Name of the objects, a regular expression.
 	Name string `json:"name,omitempty"`

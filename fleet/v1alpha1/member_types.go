@@ -60,6 +60,10 @@ type MemberSpec struct {
 
 	// Suspend stops every change on the member, drift correction included.
 	Suspend bool `json:"suspend,omitempty"`
+
+	// Patches are Kustomize patches over the member's rendered objects, after
+	// those of the network. Each must match.
+	Patches []Patch `json:"patches,omitempty"`
 }
 
 // ClusterType is a kind of cluster.

@@ -20,8 +20,11 @@ import (
 // something outside the files.
 var ErrRefused = errors.New("refused")
 
-// one build at a time: Kustomize's schemas are global.
+// one build or patch at a time: Kustomize's schemas are global.
 var one sync.Mutex
+
+// stale says that a build has left schemas behind, which a patch must not see.
+var stale bool
 
 // Build builds the folder dir of the files, keyed by slash-separated path, and
 // returns the objects in the order in which Kustomize emits them.
@@ -48,6 +51,7 @@ func run(memory filesys.FileSystem, dir string) (objects []*unstructured.Unstruc
 	}()
 	// The built-in schemas are read again when the build first needs one.
 	openapi.ResetOpenAPI()
+	stale = true
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, dir)
 	if err != nil {
 		return nil, fmt.Errorf("build %q: %w", dir, err)

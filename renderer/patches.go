@@ -1,0 +1,228 @@
+package renderer
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/isthmus-mesh/isthmus/fleet"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/kustomize"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
+)
+
+// The reasons of this package's problems.
+const (
+	// ReasonPatchMatchesNothing: no object is what the patch is for.
+	ReasonPatchMatchesNothing = "PatchMatchesNothing"
+	// ReasonPatchNotAllowed: the patch reaches for what is not its to change.
+	ReasonPatchNotAllowed = "PatchNotAllowed"
+	// ReasonPatchFails: the patch cannot be applied to what it matches.
+	ReasonPatchFails = "PatchFails"
+)
+
+// ours begins every label and annotation by which objects are found again and
+// treated when they go.
+const ours = "isthmus.dev/"
+
+// patcher applies the patches of one fleet during one rendering. It may be used
+// by several goroutines at once.
+type patcher struct {
+	fleet *fleet.Fleet
+	// patches by the object of the fleet that has them.
+	patches map[holder][]*patch
+
+	mu       sync.Mutex
+	made     map[application]*result
+	problems map[fleet.Problem]bool
+}
+
+// holder is an object of the fleet that has patches.
+type holder struct{ kind, name string }
+
+// patch is one patch and whether any object was for it.
+type patch struct {
+	holder  holder
+	index   int
+	patch   *kustomize.Patch
+	matched bool
+}
+
+// application is a patch on an object: what members share is patched once.
+type application struct {
+	patch  *patch
+	digest string
+}
+
+type result struct {
+	once   sync.Once
+	object bundle.Object
+	err    error
+}
+
+// newPatcher reads the patches of the networks and of the planned members. A
+// network without members has nothing to patch.
+func newPatcher(f *fleet.Fleet, decisions []plan.Decision) *patcher {
+	p := &patcher{
+		fleet: f, patches: map[holder][]*patch{},
+		made: map[application]*result{}, problems: map[fleet.Problem]bool{},
+	}
+	for _, d := range decisions {
+		p.read(holder{v1alpha1.ApplicationNetworkKind, d.Network.Name}, d.Network.Spec.Patches)
+		p.read(holder{v1alpha1.MemberKind, d.Member.Name}, d.Member.Spec.Patches)
+	}
+	return p
+}
+
+func (p *patcher) read(h holder, written []v1alpha1.Patch) {
+	if len(written) == 0 || p.patches[h] != nil {
+		return
+	}
+	for i, w := range written {
+		parsed := &patch{holder: h, index: i}
+		var err error
+		if parsed.patch, err = kustomize.NewPatch(w); err != nil {
+			p.report(parsed, ReasonPatchFails, err.Error(), "")
+			continue
+		}
+		p.patches[h] = append(p.patches[h], parsed)
+	}
+}
+
+// apply returns the objects with the network's patches and then the member's. A
+// member without any gets the objects as they are.
+func (p *patcher) apply(d plan.Decision, objects []bundle.Object) []bundle.Object {
+	patches := slices.Concat(
+		p.patches[holder{v1alpha1.ApplicationNetworkKind, d.Network.Name}],
+		p.patches[holder{v1alpha1.MemberKind, d.Member.Name}])
+	if len(patches) == 0 {
+		return objects
+	}
+	out := slices.Clone(objects)
+	for _, patch := range patches {
+		for i, object := range out {
+			if patch.patch.Matches(object.Object) {
+				out[i] = p.one(patch, object)
+			}
+		}
+	}
+	return out
+}
+
+// one applies a patch to an object. What cannot be patched is reported and
+// stays as it is.
+func (p *patcher) one(patch *patch, object bundle.Object) bundle.Object {
+	p.mu.Lock()
+	patch.matched = true
+	key := application{patch, object.Digest}
+	entry := p.made[key]
+	if entry == nil {
+		entry = &result{}
+		p.made[key] = entry
+	}
+	p.mu.Unlock()
+	entry.once.Do(func() { entry.object, entry.err = patched(patch.patch, object) })
+	if entry.err == nil {
+		return entry.object
+	}
+	reason, hint := ReasonPatchFails, ""
+	var refusal *notAllowed
+	if errors.As(entry.err, &refusal) {
+		reason, hint = ReasonPatchNotAllowed, refusal.hint
+	}
+	p.report(patch, reason, fmt.Sprintf("%s: %v", describe(object.Object), entry.err), hint)
+	return object
+}
+
+// notAllowed is the error for a patch that does what no patch may.
+type notAllowed struct{ message, hint string }
+
+func (e *notAllowed) Error() string { return e.message }
+
+func patched(patch *kustomize.Patch, object bundle.Object) (bundle.Object, error) {
+	if object.Object.GetLabels()[bundle.ComponentLabel] == string(bundle.ComponentCRDs) {
+		return object, &notAllowed{"Istio's CRDs are the same for all members of a release",
+			"leave them out: labelSelector: " + bundle.ComponentLabel + "!=" + string(bundle.ComponentCRDs)}
+	}
+	after, err := patch.Apply(object.Object)
+	if errors.Is(err, kustomize.ErrRemoved) {
+		return object, &notAllowed{"the patch removes it", ""}
+	}
+	if err != nil {
+		return object, err
+	}
+	if what := taken(object.Object, after); what != "" {
+		return object, &notAllowed{"the patch changes its " + what, "objects are found again by it"}
+	}
+	return bundle.NewObject(object.Stage, after)
+}
+
+// taken names what the patch changed although it makes the object that object,
+// or makes it ours.
+func taken(before, after *unstructured.Unstructured) string {
+	switch {
+	case before.GetAPIVersion() != after.GetAPIVersion():
+		return "apiVersion"
+	case before.GetKind() != after.GetKind():
+		return "kind"
+	case before.GetName() != after.GetName():
+		return "name"
+	case before.GetNamespace() != after.GetNamespace():
+		return "namespace"
+	case !maps.Equal(own(before.GetLabels()), own(after.GetLabels())):
+		return "labels of " + ours
+	case !maps.Equal(own(before.GetAnnotations()), own(after.GetAnnotations())):
+		return "annotations of " + ours
+	}
+	return ""
+}
+
+// own returns those of the labels or annotations that are isthmus's.
+func own(all map[string]string) map[string]string {
+	out := map[string]string{}
+	for key, value := range all {
+		if strings.HasPrefix(key, ours) {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func describe(object *unstructured.Unstructured) string {
+	name := object.GetName()
+	if namespace := object.GetNamespace(); namespace != "" {
+		name = namespace + "/" + name
+	}
+	return object.GetKind() + " " + name
+}
+
+func (p *patcher) report(patch *patch, reason, message, hint string) {
+	problem := p.fleet.ProblemAt(patch.holder.kind, patch.holder.name, fmt.Sprintf("spec.patches[%d]", patch.index), fleet.Problem{
+		Severity: fleet.SeverityError, Reason: reason, Message: message, Hint: hint,
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.problems[problem] = true
+}
+
+// found returns, sorted, what was wrong with the patches once they were applied
+// to every member.
+func (p *patcher) found() fleet.Problems {
+	for _, patches := range p.patches {
+		for _, patch := range patches {
+			if !patch.matched {
+				p.report(patch, ReasonPatchMatchesNothing, "matches no object of any member",
+					"`isthmus render` without the patch shows the objects that there are")
+			}
+		}
+	}
+	problems := fleet.Problems(slices.Collect(maps.Keys(p.problems)))
+	problems.Sort()
+	return problems
+}
