@@ -1,8 +1,6 @@
 package fleet
 
 import (
-	"time"
-
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
@@ -18,12 +16,6 @@ type later[T any] struct {
 var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	{"spec.trust.root.rotateAt", "the root CA is not replaced yet", func(s *v1alpha1.ApplicationNetworkSpec) bool {
 		return s.Trust.Root.RotateAt == defaultRotateAt
-	}},
-	{"spec.trust.workload.validity", "workload certificates live 24h", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Workload.Validity.Duration == 24*time.Hour
-	}},
-	{"spec.trust.workload.rotateAt", "workload certificates are replaced at 50%", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Workload.RotateAt == defaultRotateAt
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},

@@ -37,6 +37,7 @@ var rules = []rule{
 	{"ReservedNamespace", SeverityError, eachNetwork(reservedNamespace)},
 	{"InvalidUpgrade", SeverityError, eachUpgrade(invalidUpgrade)},
 	{"InvalidRing", SeverityError, eachNetwork(invalidRing)},
+	{"InvalidComponents", SeverityError, invalidComponents},
 	{"InvalidPatch", SeverityError, eachPatch(invalidPatch)},
 	{"PatchNotAllowed", SeverityError, eachPatch(forbiddenPatch)},
 

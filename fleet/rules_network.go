@@ -59,6 +59,9 @@ func (t tier) rotateAt() int {
 	return share
 }
 
+// shortestWorkload leaves the node proxies time to ask again.
+const shortestWorkload = 10 * time.Minute
+
 // invalidLifetime: no certificate can outlive its issuer, and up to the last
 // moment before an issuer is replaced it signs certificates that live on.
 func invalidLifetime(spec *v1alpha1.ApplicationNetworkSpec, report field) {
@@ -69,6 +72,8 @@ func invalidLifetime(spec *v1alpha1.ApplicationNetworkSpec, report field) {
 		switch {
 		case tier.validity() <= 0:
 			report(path, "must be more than 0", "")
+		case tier.name == "workload" && (tier.validity() < shortestWorkload || tier.validity()%time.Second != 0):
+			report(path, fmt.Sprintf("%s is not whole seconds, %s at least", hours(tier.validity()), hours(shortestWorkload)), "")
 		case left == nil:
 		case tier.validity() >= issuer.validity():
 			report(path, fmt.Sprintf("%s is not shorter than the %s's %s", hours(tier.validity()), issuer.name, hours(issuer.validity())),
@@ -94,11 +99,15 @@ func hours(d time.Duration) string {
 }
 
 // invalidRotation: near its beginning a certificate is replaced all the time,
-// near its end there is no time left to try again.
+// near its end there is no time left to try again. The workloads' are replaced by
+// the node proxies, at half of their life and at nothing else.
 func invalidRotation(spec *v1alpha1.ApplicationNetworkSpec, report field) {
 	for _, tier := range tiers(spec.Trust) {
 		if share := tier.rotateAt(); share < 10 || share > 90 {
 			report("spec.trust."+tier.name+".rotateAt", fmt.Sprintf("%s is not between 10%% and 90%%", tier.lifetime.RotateAt), "")
+		} else if tier.name == "workload" && tier.lifetime.RotateAt != defaultRotateAt {
+			report("spec.trust.workload.rotateAt", "the node proxies replace certificates at half of their life",
+				"use "+defaultRotateAt+", and a shorter validity to replace them more often")
 		}
 	}
 }

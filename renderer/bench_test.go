@@ -11,20 +11,29 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
-// fleetOf returns a fleet of so many members on one release.
-func fleetOf(b *testing.B, members int) *fleet.Fleet {
+// fleetOf returns a fleet of so many members on one release, in so many groups
+// of equal settings.
+func fleetOf(b *testing.B, members, groups int) *fleet.Fleet {
 	files := fstest.MapFS{"network.yaml": {Data: []byte(networkFile)}}
 	for i := range members {
 		name := fmt.Sprintf("member-%04d", i)
-		files[name+".yaml"] = &fstest.MapFile{Data: []byte(memberFile(name, "1.30.4"))}
+		files[name+".yaml"] = &fstest.MapFile{Data: []byte(memberFile(name, "1.30.4") + groupSettings(i%groups))}
 	}
 	return load(b, files)
+}
+
+// groupSettings are settings that are other in each group; the first has none.
+func groupSettings(group int) string {
+	if group == 0 {
+		return ""
+	}
+	return fmt.Sprintf("  components: {istiod: {replicas: {max: %d}}, ztunnel: {drain: %ds}, cni: {resources: {requests: {cpu: %dm}}}}\n", group, group, group)
 }
 
 // BenchmarkRenderFirst renders one member from nothing: charts are parsed and
 // run.
 func BenchmarkRenderFirst(b *testing.B) {
-	f := fleetOf(b, 1)
+	f := fleetOf(b, 1, 1)
 	for b.Loop() {
 		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
 			b.Fatal(err)
@@ -34,7 +43,7 @@ func BenchmarkRenderFirst(b *testing.B) {
 
 // BenchmarkRenderMember renders one more member of a mesh that is known.
 func BenchmarkRenderMember(b *testing.B) {
-	f := fleetOf(b, 1)
+	f := fleetOf(b, 1, 1)
 	r := renderer.New(catalog.Builtin())
 	if _, err := r.Render(f, nil); err != nil {
 		b.Fatal(err)
@@ -49,7 +58,19 @@ func BenchmarkRenderMember(b *testing.B) {
 
 // BenchmarkRender1000 renders a thousand members from nothing.
 func BenchmarkRender1000(b *testing.B) {
-	f := fleetOf(b, 1000)
+	f := fleetOf(b, 1000, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRender1000In10Groups renders a thousand members from nothing, in ten
+// groups of settings that run the charts of every component anew.
+func BenchmarkRender1000In10Groups(b *testing.B) {
+	f := fleetOf(b, 1000, 10)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
@@ -60,7 +81,7 @@ func BenchmarkRender1000(b *testing.B) {
 
 // BenchmarkFiles1000 lays out a thousand rendered members as files.
 func BenchmarkFiles1000(b *testing.B) {
-	bundles := render(b, fleetOf(b, 1000))
+	bundles := render(b, fleetOf(b, 1000, 1))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := bundle.Files(bundles); err != nil {

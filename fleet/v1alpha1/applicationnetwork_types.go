@@ -59,6 +59,9 @@ type ApplicationNetworkSpec struct {
 	// DeletionGuard stops a commit that would delete more than this.
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
 
+	// Components are settings of the mesh's own workloads on every member.
+	Components *Components `json:"components,omitempty"`
+
 	// Patches are Kustomize patches over the rendered objects of every member,
 	// the one escape hatch. Each must match on at least one member.
 	Patches []Patch `json:"patches,omitempty"`
@@ -81,7 +84,8 @@ type Trust struct {
 	// Intermediate is each member's CA. Defaults: 2160h, rotated at 50%.
 	Intermediate CertificateLifetime `json:"intermediate,omitempty"`
 
-	// Workload is each workload's certificate. Defaults: 24h, rotated at 50%.
+	// Workload is each workload's certificate. Defaults: 24h, rotated at 50%,
+	// which is what the node proxy does and the only value.
 	Workload CertificateLifetime `json:"workload,omitempty"`
 }
 

@@ -61,6 +61,10 @@ type MemberSpec struct {
 	// Suspend stops every change on the member, drift correction included.
 	Suspend bool `json:"suspend,omitempty"`
 
+	// Components are settings of the mesh's own workloads on this member, field
+	// by field in place of the network's.
+	Components *Components `json:"components,omitempty"`
+
 	// Patches are Kustomize patches over the member's rendered objects, after
 	// those of the network. Each must match.
 	Patches []Patch `json:"patches,omitempty"`

@@ -29,7 +29,9 @@
 // # How it is fast
 //
 // Charts are parsed and run once for each mesh (a release with what a network
-// settles), with stand-ins for what a member settles. For each member the
+// settles, and the components' settings that members have in common), with
+// stand-ins for what a member settles alone. A setting of one component runs
+// that component's chart again and no other. For each member the
 // stand-ins are replaced, in decoded strings; objects without any are shared by
 // all members. An [Engine] keeps this between renderings and may be used by
 // several goroutines at once.

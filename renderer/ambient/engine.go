@@ -1,6 +1,8 @@
 package ambient
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
@@ -25,7 +28,11 @@ type Engine struct {
 	meshes map[mesh]*charts
 	crds   map[string]*charts // by release, with a stand-in for the network
 	owned  map[ownedBy]*charts
+	runs   map[ran]*charts
 }
+
+// ran names one run of a chart, with all that shows in what it makes.
+type ran struct{ release, network, namespace, chart, values string }
 
 // ownedBy names the CRDs of a release on the members of one network.
 type ownedBy struct{ network, release string }
@@ -39,7 +46,7 @@ type charts struct {
 
 // New returns an engine that has rendered nothing yet.
 func New() *Engine {
-	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}, owned: map[ownedBy]*charts{}}
+	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}, owned: map[ownedBy]*charts{}, runs: map[ran]*charts{}}
 }
 
 // Objects returns what the member should run at the release, in no particular
@@ -49,7 +56,7 @@ func (e *Engine) Objects(network *v1alpha1.ApplicationNetwork, member *v1alpha1.
 	if err != nil {
 		return nil, err
 	}
-	shared, err := e.mesh(network, release)
+	shared, err := e.mesh(network, member, release)
 	if err != nil {
 		return nil, err
 	}
@@ -109,10 +116,10 @@ func own(shared []bundle.Object, network string) ([]bundle.Object, error) {
 }
 
 // mesh returns the charts of a mesh but for the CRDs, with stand-ins.
-func (e *Engine) mesh(network *v1alpha1.ApplicationNetwork, release catalog.Release) ([]bundle.Object, error) {
-	key := mesh{
-		release: release.Version, network: network.Name,
-		namespace: network.Spec.DataPlane.Namespace, trustDomain: network.Spec.Trust.Domain,
+func (e *Engine) mesh(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) ([]bundle.Object, error) {
+	key, err := meshOf(network, member, release)
+	if err != nil {
+		return nil, err
 	}
 	e.mu.Lock()
 	entry := e.meshes[key]
@@ -121,20 +128,55 @@ func (e *Engine) mesh(network *v1alpha1.ApplicationNetwork, release catalog.Rele
 		e.meshes[key] = entry
 	}
 	e.mu.Unlock()
-	entry.once.Do(func() { entry.objects, entry.err = renderMesh(release, key, standIn) })
+	entry.once.Do(func() { entry.objects, entry.err = e.renderMesh(release, key, standIn) })
 	return entry.objects, entry.err
 }
 
-// renderMesh runs every chart but for the CRDs.
-func renderMesh(release catalog.Release, m mesh, id identity) ([]bundle.Object, error) {
+// meshOf returns what the member has in common with others.
+func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) (mesh, error) {
+	components, err := fleet.ComponentsOf(network, member)
+	if err != nil {
+		return mesh{}, err
+	}
+	encoded, err := encodeSettings(components)
+	if err != nil {
+		return mesh{}, err
+	}
+	m := mesh{
+		release: release.Version, network: network.Name,
+		namespace: network.Spec.DataPlane.Namespace, trustDomain: network.Spec.Trust.Domain,
+		components: encoded,
+	}
+	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
+		m.workload = validity.Duration
+	}
+	return m, nil
+}
+
+// jobs are the runs of charts that make a mesh, but for the CRDs.
+func jobs(release catalog.Release, m mesh, id identity) ([]job, error) {
+	s, err := m.settings()
+	if err != nil {
+		return nil, err
+	}
+	return []job{
+		{chart: chartBase, values: baseValues(m, s), omit: []string{crdTemplate}},
+		{chart: chartIstiod, values: istiodValues(release, m, s, id)},
+		{chart: chartCNI, values: cniValues(release, s)},
+		{chart: chartZtunnel, values: ztunnelValues(release, m, s, id)},
+	}, nil
+}
+
+// renderMesh runs every chart but for the CRDs, and only those that no other
+// mesh has run with the same values.
+func (e *Engine) renderMesh(release catalog.Release, m mesh, id identity) ([]bundle.Object, error) {
+	all, err := jobs(release, m, id)
+	if err != nil {
+		return nil, err
+	}
 	var objects []bundle.Object
-	for _, j := range []job{
-		{chart: chartBase, values: baseValues(m), omit: []string{crdTemplate}},
-		{chart: chartIstiod, values: istiodValues(release, m, id)},
-		{chart: chartCNI, values: cniValues(release)},
-		{chart: chartZtunnel, values: ztunnelValues(release, m, id)},
-	} {
-		rendered, err := render(release, m, j)
+	for _, j := range all {
+		rendered, err := e.run(release, m, j)
 		if err != nil {
 			return nil, err
 		}
@@ -143,10 +185,28 @@ func renderMesh(release catalog.Release, m mesh, id identity) ([]bundle.Object, 
 	return objects, nil
 }
 
+// run runs a chart once for all meshes that give it the same values.
+func (e *Engine) run(release catalog.Release, m mesh, j job) ([]bundle.Object, error) {
+	values, err := json.Marshal(j.values)
+	if err != nil {
+		return nil, fmt.Errorf("encode values of chart %q: %w", j.chart, err)
+	}
+	key := ran{release: release.Version, network: m.network, namespace: m.namespace, chart: j.chart, values: string(values)}
+	e.mu.Lock()
+	entry := e.runs[key]
+	if entry == nil {
+		entry = &charts{}
+		e.runs[key] = entry
+	}
+	e.mu.Unlock()
+	entry.once.Do(func() { entry.objects, entry.err = render(release, m, j) })
+	return entry.objects, entry.err
+}
+
 // renderDefinitions runs the chart that has the CRDs and returns only those. No
 // mesh shows in them.
 func renderDefinitions(release catalog.Release) ([]bundle.Object, error) {
-	rendered, err := render(release, mesh{}, job{chart: chartBase, values: baseValues(mesh{})})
+	rendered, err := render(release, mesh{}, job{chart: chartBase, values: baseValues(mesh{}, settings{})})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package ambient
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,34 +12,74 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
-var testMesh = mesh{network: "prod", namespace: "applink-system", trustDomain: "cluster.local"}
+var testMesh = mesh{network: "prod", namespace: "applink-system", trustDomain: "cluster.local", workload: 24 * time.Hour}
 
-// Filling in a member must give what running the charts for it would have given.
+// variedMeshes have settings that reach every chart.
+func variedMeshes() []mesh {
+	var out []mesh
+	for _, components := range []string{
+		"",
+		`{"istiod":{"resources":{"limits":{"cpu":"0.5","memory":"1Gi"}},"replicas":{"min":2,"max":3},"logLevel":"debug"}}`,
+		`{"ztunnel":{"resources":{"requests":{"cpu":"2"}},"logLevel":"warn","drain":"10m"},"nodes":{"excludeVirtual":false}}`,
+		`{"cni":{"logLevel":"error"},"nodes":{"selector":{"pool":"mesh"}},"images":{"registry":"registry.example.com/istio","pullSecrets":["pull"]}}`,
+	} {
+		m := testMesh
+		m.components = components
+		out = append(out, m)
+	}
+	return out
+}
+
+// Filling in a member must give what running the charts for it would have given,
+// whatever the settings, and although charts are run once for equal values.
 func TestFillEqualsRunningTheCharts(t *testing.T) {
 	id := identity{cluster: "eastus-1", network: "eastus"}
 	for _, release := range catalog.Builtin().Releases() {
-		shared, err := renderMesh(release, testMesh, standIn)
-		if err != nil {
+		engine := New()
+		for _, m := range variedMeshes() {
+			m.release = release.Version
+			shared, err := engine.renderMesh(release, m, standIn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			filled, err := fill(shared, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			direct, err := New().renderMesh(release, m, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(direct, filled); diff != "" {
+				t.Errorf("release %s, components %s (-charts +filled):\n%s", release.Version, m.components, diff)
+			}
+		}
+	}
+}
+
+// A setting of one component must not cost a run of the others' charts.
+func TestSettingsRunOnlyTheirChart(t *testing.T) {
+	engine := New()
+	release, _ := catalog.Builtin().Release("1.31.0")
+	for _, m := range []mesh{testMesh, variedMeshes()[1]} {
+		if _, err := engine.renderMesh(release, m, standIn); err != nil {
 			t.Fatal(err)
 		}
-		filled, err := fill(shared, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		direct, err := renderMesh(release, testMesh, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(direct, filled); diff != "" {
-			t.Errorf("release %s (-charts +filled):\n%s", release.Version, diff)
-		}
+	}
+	runs := map[string]int{}
+	for key := range engine.runs {
+		runs[key.chart]++
+	}
+	want := map[string]int{chartBase: 1, chartIstiod: 2, chartCNI: 1, chartZtunnel: 1}
+	if diff := cmp.Diff(want, runs); diff != "" {
+		t.Errorf("runs by chart (-want +got):\n%s", diff)
 	}
 }
 
 // The stand-ins must reach both istiod and ztunnel, or every member is the same.
 func TestFillSharesWhatIsTheSame(t *testing.T) {
 	release, _ := catalog.Builtin().Release("1.31.0")
-	shared, err := renderMesh(release, testMesh, standIn)
+	shared, err := New().renderMesh(release, testMesh, standIn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,23 @@
 package ambient
 
 import (
+	"time"
+
 	"github.com/isthmus-mesh/isthmus/catalog"
 )
 
-// mesh is what a network settles for all its members on one release. It is the
+// mesh is what a network settles for all its members on one release, and its
+// members for themselves in ways that several of them have in common. It is the
 // key under which rendered charts are kept.
 type mesh struct {
 	release     string
 	network     string
 	namespace   string
 	trustDomain string
+	// workload is the validity of workload certificates.
+	workload time.Duration
+	// components are the settings in effect, as JSON; empty without any.
+	components string
 }
 
 // identity is what a member settles in the charts.
@@ -42,71 +49,73 @@ func istiodEnv(release catalog.Release) map[string]any {
 	return env
 }
 
-func baseValues(m mesh) map[string]any {
+func baseValues(m mesh, s settings) map[string]any {
 	return map[string]any{
 		"profile": "ambient",
-		"global":  map[string]any{"istioNamespace": m.namespace},
+		"global":  withPullSecrets(map[string]any{"istioNamespace": m.namespace}, s),
 		"base":    map[string]any{"validationFailurePolicy": "Fail"},
 	}
 }
 
-func istiodValues(release catalog.Release, m mesh, id identity) map[string]any {
-	return map[string]any{
+func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[string]any {
+	env := istiodEnv(release)
+	env["DEFAULT_WORKLOAD_CERT_TTL"] = seconds(m.workload)
+	env["MAX_WORKLOAD_CERT_TTL"] = seconds(max(m.workload, longestWorkload))
+	values := map[string]any{
 		"profile": "ambient",
-		"global": map[string]any{
+		"global": withPullSecrets(map[string]any{
 			"istioNamespace": m.namespace,
-			"hub":            release.Hub,
+			"hub":            s.hub(release),
 			"tag":            release.Tag,
 			"meshID":         m.network,
 			"network":        id.network,
 			"multiCluster":   map[string]any{"clusterName": id.cluster},
 			// Gateways and waypoints take these from istiod's configuration.
-			"waypoint": map[string]any{"nodeSelector": linuxOnly()},
+			"waypoint": map[string]any{"nodeSelector": s.nodeSelector()},
+		}, s),
+		"meshConfig": map[string]any{
+			"trustDomain": m.trustDomain,
+			// Gateways ask for their certificates by this variable.
+			"defaultConfig": map[string]any{"proxyMetadata": map[string]any{"SECRET_TTL": seconds(m.workload)}},
 		},
-		"meshConfig":              map[string]any{"trustDomain": m.trustDomain},
-		"env":                     istiodEnv(release),
+		"env":                     env,
 		"base":                    map[string]any{"validationFailurePolicy": "Fail"},
-		"nodeSelector":            linuxOnly(),
+		"nodeSelector":            s.nodeSelector(),
 		"trustedZtunnelNamespace": m.namespace,
 	}
+	s.istiod(values)
+	return values
 }
 
-func cniValues(release catalog.Release) map[string]any {
-	return map[string]any{
-		"profile":  "ambient",
-		"global":   map[string]any{"hub": release.Hub, "tag": release.Tag},
-		"affinity": realNodes(),
+// longestWorkload is Istio's own bound. It stays when certificates are to live
+// shorter: a gateway from before that change asks for as long as it used to, and
+// istiod would refuse it.
+const longestWorkload = 90 * 24 * time.Hour
+
+func cniValues(release catalog.Release, s settings) map[string]any {
+	values := map[string]any{
+		"profile": "ambient",
+		"global": withPullSecrets(map[string]any{
+			"hub": s.hub(release), "tag": release.Tag,
+		}, s),
 		// The annotation is for Kubernetes 1.29, which no release with this value
 		// supports; newer API servers warn of it. The field says the same.
 		"useAppArmorAnnotation": false,
 	}
+	s.cni(values)
+	return values
 }
 
-func ztunnelValues(release catalog.Release, m mesh, id identity) map[string]any {
-	return map[string]any{
+func ztunnelValues(release catalog.Release, m mesh, s settings, id identity) map[string]any {
+	values := map[string]any{
 		"profile":        "ambient",
-		"hub":            release.Hub,
+		"hub":            s.hub(release),
 		"tag":            release.Tag,
 		"istioNamespace": m.namespace,
 		"network":        id.network,
 		"multiCluster":   map[string]any{"clusterName": id.cluster},
-		"affinity":       realNodes(),
+		"env":            map[string]any{"SECRET_TTL": seconds(m.workload)},
 	}
-}
-
-func linuxOnly() map[string]any { return map[string]any{"kubernetes.io/os": "linux"} }
-
-// realNodes keeps the node agents, which tolerate every taint, off the virtual
-// nodes of AKS: those run no privileged pods, and a pod that never starts there
-// holds up every rollout.
-func realNodes() map[string]any {
-	return map[string]any{"nodeAffinity": map[string]any{
-		"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{
-			"nodeSelectorTerms": []any{map[string]any{
-				"matchExpressions": []any{map[string]any{
-					"key": "type", "operator": "NotIn", "values": []any{"virtual-kubelet"},
-				}},
-			}},
-		},
-	}}
+	s.ztunnel(values)
+	return values
 }

@@ -1,0 +1,66 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+)
+
+// ComponentsOf returns the settings of the member's components: its own, field
+// by field, else the network's. A list is one field, a map's entries are fields.
+func ComponentsOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) (v1alpha1.Components, error) {
+	own, inherited := member.Spec.Components, network.Spec.Components
+	switch {
+	case own == nil && inherited == nil:
+		return v1alpha1.Components{}, nil
+	case own == nil:
+		return *inherited, nil
+	case inherited == nil:
+		return *own, nil
+	}
+	var out v1alpha1.Components
+	below, err := fieldsOf(inherited)
+	if err != nil {
+		return out, err
+	}
+	above, err := fieldsOf(own)
+	if err != nil {
+		return out, err
+	}
+	encoded, err := json.Marshal(overlay(below, above))
+	if err != nil {
+		return out, fmt.Errorf("encode components: %w", err)
+	}
+	if err := json.Unmarshal(encoded, &out); err != nil {
+		return out, fmt.Errorf("decode components: %w", err)
+	}
+	return out, nil
+}
+
+func fieldsOf(components *v1alpha1.Components) (map[string]any, error) {
+	encoded, err := json.Marshal(components)
+	if err != nil {
+		return nil, fmt.Errorf("encode components: %w", err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(encoded, &fields); err != nil {
+		return nil, fmt.Errorf("decode components: %w", err)
+	}
+	return fields, nil
+}
+
+// overlay returns the fields below with those above in their place.
+func overlay(below, above map[string]any) map[string]any {
+	out := maps.Clone(below)
+	for name, value := range above {
+		inner, ok := value.(map[string]any)
+		under, both := below[name].(map[string]any)
+		if ok && both {
+			value = overlay(under, inner)
+		}
+		out[name] = value
+	}
+	return out
+}
