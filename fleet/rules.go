@@ -47,6 +47,9 @@ var rules = []rule{
 	{"InvalidHost", SeverityError, invalidHosts},
 	{"PlacementNotSupported", SeverityError, eachMember(placementNotSupported)},
 	{"InvalidWindow", SeverityError, eachMember(invalidWindow)},
+	{"InvalidGateway", SeverityError, eachMember(invalidGateway)},
+	{"SharedAddress", SeverityError, sharedAddresses},
+	{"GatewayNotRendered", SeverityWarning, gatewayNotRendered},
 
 	{"NotYetActedOn", SeverityWarning, notYetActedOn},
 }

@@ -92,13 +92,14 @@ const (
 
 // patternWords say in words what each pattern of the schemas wants.
 var patternWords = map[string]string{
-	durationPattern:                              `a duration such as "24h", "90m" or "1h30m"`,
-	labelPattern:                                 "lower-case letters, digits and dashes, with a letter or digit at both ends",
-	domainPattern:                                "lower-case letters, digits, dashes and dots, with a letter or digit at both ends of each part",
-	`^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$`:        "3 to 24 lower-case letters, digits and dashes, with a letter or digit at both ends",
-	`^[a-z]([-a-z0-9]*[a-z0-9])?$`:               "lower-case letters, digits and dashes, beginning with a letter and ending with a letter or digit",
-	`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$`: "letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
-	`^[-._a-zA-Z0-9]+$`:                          "letters, digits, dashes, dots and underscores",
+	durationPattern:                               `a duration such as "24h", "90m" or "1h30m"`,
+	labelPattern:                                  "lower-case letters, digits and dashes, with a letter or digit at both ends",
+	domainPattern:                                 "lower-case letters, digits, dashes and dots, with a letter or digit at both ends of each part",
+	`^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$`:         "3 to 24 lower-case letters, digits and dashes, with a letter or digit at both ends",
+	`^[a-z]([-a-z0-9]*[a-z0-9])?$`:                "lower-case letters, digits and dashes, beginning with a letter and ending with a letter or digit",
+	`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$`:  "letters, digits, dashes, dots and underscores, with a letter or digit at both ends",
+	`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[_a-zA-Z0-9])?$`: "letters, digits, dashes, dots and underscores, beginning with a letter or digit",
+	`^[-._a-zA-Z0-9]+$`:                           "letters, digits, dashes, dots and underscores",
 	`^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}|[0-9]{1,4}\.[0-9]{1,3})$`:                       `an amount of CPU such as "500m" or "2"`,
 	`^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$`:                                               `an amount of memory such as "512Mi" or "2Gi"`,
 	`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([-._a-z0-9]*[a-z0-9])?)*$`: `a registry such as "registry.example.com/istio"`,

@@ -75,7 +75,7 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 
 // member renders one member.
 func (r *Renderer) member(d plan.Decision, patches *patcher) (bundle.Bundle, error) {
-	objects, err := r.engine.Objects(d.Network, d.Member, d.Release)
+	objects, err := r.engine.Objects(ambient.Request{Network: d.Network, Member: d.Member, Release: d.Release, Gateway: d.Gateway})
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
 	}

@@ -524,6 +524,83 @@ func TestGatewayVisibility(t *testing.T) {
 	}
 }
 
+func TestGatewayAddress(t *testing.T) {
+	const (
+		aks    = "{type: AKS, resourceID: /subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/one}"
+		other  = "{type: Kubernetes, kubeconfigRef: {name: one}}"
+		prefix = "service.beta.kubernetes.io/azure-load-balancer-"
+	)
+	for _, tt := range []struct {
+		cluster, gateway         string
+		ipv4, ipv6, subnet, spec string
+		reason                   string
+	}{
+		{aks, "{}", "", "", "", "", "the load balancer chooses"},
+		{aks, "{address: 10.1.2.3, subnet: gateways}", "10.1.2.3", "", "gateways", "", "AKS goes by annotations"},
+		{aks, "{address: 'fd00::3'}", "", "fd00::3", "", "", "IPv6 has its own"},
+		{other, "{address: 10.1.2.3}", "10.1.2.3", "", "", "10.1.2.3", "any cloud, which may be Azure"},
+		{other, "{address: 20.1.2.3, visibility: External}", "20.1.2.3", "", "", "20.1.2.3", "a public address"},
+	} {
+		for _, release := range catalog.Builtin().Releases() {
+			member := "apiVersion: isthmus.dev/v1alpha1\nkind: Member\nmetadata: {name: one}\nspec:\n  applicationNetwork: prod\n" +
+				"  cluster: " + tt.cluster + "\n  upgrade: {version: \"" + release.Version + "\"}\n" +
+				"  connectivity: {eastWestGateway: " + tt.gateway + "}\n"
+			b := render(t, load(t, fstest.MapFS{
+				"network.yaml": {Data: []byte(networkFile)}, "member.yaml": {Data: []byte(member)},
+			}))[0]
+			gateway := find(b, "Gateway", "istio-eastwestgateway")
+			annotations, _, _ := unstructured.NestedStringMap(gateway.Object, "spec", "infrastructure", "annotations")
+			var addresses []any
+			if tt.spec != "" {
+				addresses = []any{map[string]any{"type": "IPAddress", "value": tt.spec}}
+			}
+			got, _, _ := unstructured.NestedSlice(gateway.Object, "spec", "addresses")
+			if diff := cmp.Diff(addresses, got); diff != "" {
+				t.Errorf("%s: %s: addresses (-want +got):\n%s", release.Version, tt.reason, diff)
+			}
+			for name, want := range map[string]string{"ipv4": tt.ipv4, "ipv6": tt.ipv6, "internal-subnet": tt.subnet} {
+				if annotations[prefix+name] != want {
+					t.Errorf("%s: %s: %s is %q, want %q", release.Version, tt.reason, name, annotations[prefix+name], want)
+				}
+			}
+			// What istiod makes of spec.addresses.
+			templates, _, _ := unstructured.NestedString(find(b, "ConfigMap", "istio-sidecar-injector").Object, "data", "config")
+			if !strings.Contains(templates, "loadBalancerIP: {{ (index .Spec.Addresses 0).Value | quote}}") {
+				t.Errorf("%s makes no use of an address", release.Version)
+			}
+		}
+	}
+}
+
+// Members on one L3 network reach each other's pods; a door would only be an
+// address to attack.
+func TestGatewaysByTopology(t *testing.T) {
+	for _, tt := range []struct {
+		networks []string
+		want     bool
+		reason   string
+	}{
+		{[]string{"flat", "flat", "flat"}, false, "all on one L3 network"},
+		{[]string{"east", "west"}, true, "each on its own"},
+		{[]string{"flat", "flat", "west"}, true, "mixed: the third reaches both through their doors"},
+		{[]string{"flat"}, true, "a network of one keeps its address for the next member"},
+	} {
+		files := fstest.MapFS{"network.yaml": {Data: []byte(networkFile)}}
+		for i, network := range tt.networks {
+			name := fmt.Sprintf("member-%d", i)
+			files[name+".yaml"] = &fstest.MapFile{Data: []byte(strings.Replace(memberFile(name, "1.30.4"), "net-"+name, network, 1))}
+		}
+		for _, b := range render(t, load(t, files)) {
+			if got := find(b, "Gateway", "istio-eastwestgateway") != nil; got != tt.want {
+				t.Errorf("%s: %s has a gateway: %t", tt.reason, b.Member, got)
+			}
+			if find(b, "Gateway", "waypoint") == nil {
+				t.Errorf("%s: %s has no waypoint", tt.reason, b.Member)
+			}
+		}
+	}
+}
+
 func TestSameInputSameBytes(t *testing.T) {
 	files := everyRelease()
 	first, err := bundle.Files(render(t, load(t, files)))

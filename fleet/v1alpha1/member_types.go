@@ -120,7 +120,8 @@ type Connectivity struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$`
 	Network string `json:"network,omitempty"`
 
-	// EastWestGateway is the member's door for traffic from other networks.
+	// EastWestGateway is the member's door for traffic from other networks. There
+	// is none where all of several members are on one network.
 	EastWestGateway EastWestGateway `json:"eastWestGateway,omitempty"`
 }
 
@@ -141,6 +142,17 @@ type EastWestGateway struct {
 	// Visibility says from where the gateway's address can be reached.
 	// +kubebuilder:default=Internal
 	Visibility Visibility `json:"visibility,omitempty"`
+
+	// Address is the gateway's IP address, one that its load balancer may take.
+	// Default: the load balancer chooses.
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address,omitempty"`
+
+	// Subnet is the name of the subnet in Azure that the address is in; only with
+	// visibility Internal. Default: the one of the cluster's nodes.
+	// +kubebuilder:validation:MaxLength=80
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[_a-zA-Z0-9])?$`
+	Subnet string `json:"subnet,omitempty"`
 }
 
 // Placement says where an istiod runs.

@@ -49,23 +49,33 @@ func New() *Engine {
 	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}, owned: map[ownedBy]*charts{}, runs: map[ran]*charts{}}
 }
 
-// Objects returns what the member should run at the release, in no particular
-// order. Objects may be shared with other members' and must not be changed.
-func (e *Engine) Objects(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) ([]bundle.Object, error) {
-	crds, err := e.definitions(network.Name, release)
+// Request says whose objects are wanted.
+type Request struct {
+	Network *v1alpha1.ApplicationNetwork
+	Member  *v1alpha1.Member
+	// Release that the member runs.
+	Release catalog.Release
+	// Gateway says that the member has an east-west gateway.
+	Gateway bool
+}
+
+// Objects returns what a member should run, in no particular order. Objects may
+// be shared with other members' and must not be changed.
+func (e *Engine) Objects(r Request) ([]bundle.Object, error) {
+	crds, err := e.definitions(r.Network.Name, r.Release)
 	if err != nil {
 		return nil, err
 	}
-	shared, err := e.mesh(network, member, release)
+	shared, err := e.mesh(r.Network, r.Member, r.Release)
 	if err != nil {
 		return nil, err
 	}
-	id := identity{cluster: member.Name, network: member.Spec.Connectivity.Network}
+	id := identity{cluster: r.Member.Name, network: r.Member.Spec.Connectivity.Network}
 	objects, err := fill(shared, id)
 	if err != nil {
 		return nil, err
 	}
-	own, err := memberObjects(network, member)
+	own, err := memberObjects(r)
 	if err != nil {
 		return nil, err
 	}

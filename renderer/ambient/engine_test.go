@@ -134,7 +134,7 @@ func TestEngineFromManyGoroutines(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		group.Go(func() {
 			member := &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Name: name}}
-			if _, err := engine.Objects(network, member, release); err != nil {
+			if _, err := engine.Objects(Request{Network: network, Member: member, Release: release}); err != nil {
 				t.Error(err)
 			}
 		})

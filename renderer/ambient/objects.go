@@ -1,6 +1,8 @@
 package ambient
 
 import (
+	"net/netip"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
@@ -24,11 +26,14 @@ const gatewayName = "istio-eastwestgateway"
 const hbonePort = int64(15008)
 
 // memberObjects returns the objects that come from no chart.
-func memberObjects(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) ([]bundle.Object, error) {
+func memberObjects(r Request) ([]bundle.Object, error) {
+	network := r.Network
 	objects := []part{
-		{bundle.ComponentNamespaces, bundle.StageFoundation, systemNamespace(network, member)},
-		{bundle.ComponentGateway, bundle.StageGateways, eastWestGateway(network, member)},
+		{bundle.ComponentNamespaces, bundle.StageFoundation, systemNamespace(network, r.Member)},
 		{bundle.ComponentPolicy, bundle.StageGateways, meshPolicy(network)},
+	}
+	if r.Gateway {
+		objects = append(objects, part{bundle.ComponentGateway, bundle.StageGateways, eastWestGateway(network, r.Member)})
 	}
 	for _, namespace := range network.Spec.Namespaces {
 		objects = append(objects, part{bundle.ComponentNamespaces, bundle.StageFoundation, meshNamespace(namespace)})
@@ -106,7 +111,7 @@ func meshNamespace(namespace v1alpha1.MeshNamespace) map[string]any {
 // the network, which istiod then does not add by itself.
 func eastWestGateway(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) map[string]any {
 	pods := member.Spec.Connectivity.Network
-	return map[string]any{
+	gateway := map[string]any{
 		"apiVersion": "gateway.networking.k8s.io/v1",
 		"kind":       "Gateway",
 		"metadata": map[string]any{
@@ -130,6 +135,12 @@ func eastWestGateway(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Memb
 			}},
 		},
 	}
+	// istiod makes it the Service's loadBalancerIP, which AKS has deprecated in
+	// favour of an annotation.
+	if address := member.Spec.Connectivity.EastWestGateway.Address; address != "" && member.Spec.Cluster.Type != v1alpha1.ClusterAKS {
+		gateway["spec"].(map[string]any)["addresses"] = []any{map[string]any{"type": "IPAddress", "value": address}}
+	}
+	return gateway
 }
 
 // loadBalancer returns the annotations that give the gateway's Service an
@@ -137,10 +148,21 @@ func eastWestGateway(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Memb
 // those of each: one that ignores them would make an internal gateway public.
 // The health probe is TCP because Azure does not know the port's protocol.
 func loadBalancer(member *v1alpha1.Member) map[string]any {
-	internal := member.Spec.Connectivity.EastWestGateway.Visibility != v1alpha1.VisibilityExternal
+	door := member.Spec.Connectivity.EastWestGateway
+	internal := door.Visibility != v1alpha1.VisibilityExternal
 	annotations := map[string]any{
 		"service.beta.kubernetes.io/port_15008_health-probe_protocol": "tcp",
 		"service.beta.kubernetes.io/azure-load-balancer-internal":     boolean(internal),
+	}
+	if door.Subnet != "" {
+		annotations["service.beta.kubernetes.io/azure-load-balancer-internal-subnet"] = door.Subnet
+	}
+	if address, err := netip.ParseAddr(door.Address); err == nil {
+		family := "ipv4"
+		if address.Is6() {
+			family = "ipv6"
+		}
+		annotations["service.beta.kubernetes.io/azure-load-balancer-"+family] = door.Address
 	}
 	if member.Spec.Cluster.Type == v1alpha1.ClusterAKS {
 		return annotations

@@ -105,7 +105,11 @@ func (p *Patch) Matches(object *unstructured.Unstructured) bool {
 		p.labels.Matches(labels.Set(object.GetLabels())) && p.annotations.Matches(labels.Set(object.GetAnnotations()))
 }
 
+// identify names an object as Kustomize does, which looks its kind up in the
+// schemas that a build may be replacing at the same time.
 func identify(object *unstructured.Unstructured) resid.ResId {
+	one.Lock()
+	defer one.Unlock()
 	gvk := object.GroupVersionKind()
 	return resid.NewResIdWithNamespace(resid.NewGvk(gvk.Group, gvk.Version, gvk.Kind), object.GetName(), object.GetNamespace())
 }

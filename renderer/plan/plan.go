@@ -30,6 +30,8 @@ type Decision struct {
 	// Member and its network, from the fleet.
 	Member  *v1alpha1.Member
 	Network *v1alpha1.ApplicationNetwork
+	// Gateway says that the member has an east-west gateway.
+	Gateway bool
 	// Release to run.
 	Release catalog.Release
 	// Reason for the release, such as `version "1.30" of the network`.
@@ -47,6 +49,10 @@ type Plan struct {
 // Make decides for every member of the fleet.
 func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 	var p Plan
+	gateways := map[string]bool{}
+	for _, network := range f.Networks {
+		gateways[network.Name] = f.NeedsGateways(network.Name)
+	}
 	for _, member := range f.Members {
 		network := f.Network(member.Spec.ApplicationNetwork)
 		if network == nil {
@@ -59,7 +65,7 @@ func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 			p.add(f.ProblemAt(w.kind, w.name, w.path, *problem))
 			continue
 		}
-		decision.Member, decision.Network = member, network
+		decision.Member, decision.Network, decision.Gateway = member, network, gateways[network.Name]
 		p.Decisions = append(p.Decisions, decision)
 		if problem := skipsMinor(decision, observed[member.Name]); problem != nil {
 			p.add(f.ProblemAt(w.kind, w.name, w.path, *problem))
