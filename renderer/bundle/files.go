@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	yamlv2 "go.yaml.in/yaml/v2"
+	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/yaml"
 )
 
@@ -42,28 +45,48 @@ func MemberDir(member string) string { return path.Join("members", member) }
 // certificates in any of them. Files of equal objects share their bytes, which
 // must not be changed.
 func Files(bundles []Bundle) (map[string][]byte, error) {
-	w := writer{files: map[string][]byte{}, encoded: map[string][]byte{}}
+	encoded := &sync.Map{}
+	// The folders of one bundle, and those of its release with the first bundle
+	// that has it: they never share a path.
+	parts := make([]writer, len(bundles))
 	releases := map[string]bool{}
-	for _, b := range bundles {
-		if err := w.addMember(b); err != nil {
-			return nil, fmt.Errorf("bundle of member %q: %w", b.Member, err)
-		}
-		if releases[b.Release] {
-			continue
-		}
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, b := range bundles {
+		first := !releases[b.Release]
 		releases[b.Release] = true
-		if err := w.addRelease(b); err != nil {
-			return nil, fmt.Errorf("release %s: %w", b.Release, err)
-		}
+		parts[i] = writer{files: map[string][]byte{}, encoded: encoded}
+		group.Go(func() error { return parts[i].addBundle(b, first) })
 	}
-	return w.files, nil
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	for _, part := range parts {
+		maps.Copy(files, part.files)
+	}
+	return files, nil
 }
 
 // writer collects files.
 type writer struct {
 	files map[string][]byte
-	// encoded objects by digest: most objects are the same for many members.
-	encoded map[string][]byte
+	// encoded objects ([]byte) by digest, shared by the writers of one call: most
+	// objects are the same for many members.
+	encoded *sync.Map
+}
+
+func (w writer) addBundle(b Bundle, withRelease bool) error {
+	if err := w.addMember(b); err != nil {
+		return fmt.Errorf("bundle of member %q: %w", b.Member, err)
+	}
+	if !withRelease {
+		return nil
+	}
+	if err := w.addRelease(b); err != nil {
+		return fmt.Errorf("release %s: %w", b.Release, err)
+	}
+	return nil
 }
 
 func (b Bundle) releaseDir() string { return path.Join("releases", b.Release, "crds") }
@@ -143,20 +166,30 @@ func (b Bundle) fileName(object Object) string {
 // addObject writes the object; one that shares its file with an earlier one,
 // because they differ in their API group only, becomes the file's next document.
 func (w writer) addObject(name string, object Object) error {
-	document, ok := w.encoded[object.Digest]
-	if !ok {
-		var err error
-		// Straight from the map: going by JSON and back costs as much again.
-		if document, err = yamlv2.Marshal(object.Object.Object); err != nil {
-			return fmt.Errorf("encode %s: %w", identify(object.Object), err)
-		}
-		w.encoded[object.Digest] = document
+	document, err := w.encode(object)
+	if err != nil {
+		return err
 	}
 	if before, ok := w.files[name]; ok {
 		document = bytes.Join([][]byte{before, document}, []byte("---\n"))
 	}
 	w.files[name] = document
 	return nil
+}
+
+// encode returns the object as YAML. Two writers may encode one object at the same
+// time, to the same bytes.
+func (w writer) encode(object Object) ([]byte, error) {
+	if document, ok := w.encoded.Load(object.Digest); ok {
+		return document.([]byte), nil
+	}
+	// Straight from the map: going by JSON and back costs as much again.
+	document, err := yamlv2.Marshal(object.Object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", identify(object.Object), err)
+	}
+	w.encoded.Store(object.Digest, document)
+	return document, nil
 }
 
 // kustomization is the part of a kustomization file that bundles need.
