@@ -9,7 +9,10 @@ import (
 )
 
 func newValidate(p *printer) *cobra.Command {
-	var format string
+	var (
+		format string
+		strict bool
+	)
 	cmd := &cobra.Command{
 		Use:   "validate PATH",
 		Short: "Print every problem of a fleet",
@@ -19,37 +22,44 @@ func newValidate(p *printer) *cobra.Command {
     hint: what to do
 
 Files are named relative to PATH. The fleet is also rendered, in memory, so
-that what only shows then is found too. Warnings alone exit with 0.`,
-		Example: "  isthmus validate fleet-example\n  isthmus validate . -o json",
+that what only shows then is found too. Warnings alone exit with 0, or with 1
+when --strict is set.`,
+		Example: "  isthmus validate fleet-example\n  isthmus validate . --strict -o json",
 		Args:    oneArg,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			return validate(p, args[0], format)
+			found, err := validate(p, args[0], format)
+			if err == nil && strict && len(found) > 0 {
+				return errProblems
+			}
+			return err
 		},
 	}
 	formatFlag(cmd, &format)
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
 	return cmd
 }
 
-func validate(p *printer, path, format string) error {
+// validate prints every problem of a fleet and returns them.
+func validate(p *printer, path, format string) (fleet.Problems, error) {
 	found, err := renderFolder(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if format == formatJSON {
 		if err := p.json(newProblemList(found.problems)); err != nil {
-			return err
+			return nil, err
 		}
 	} else {
 		p.problems(found.problems)
 	}
 	p.note("%s", summary(found.fleet, found.problems))
 	if len(found.problems.Errors()) > 0 {
-		return errProblems
+		return found.problems, errProblems
 	}
-	return nil
+	return found.problems, nil
 }
 
 // summary says in one line what was looked at and how many problems it has.
