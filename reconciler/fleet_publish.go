@@ -88,7 +88,7 @@ func publishOne(ctx context.Context, hub client.Client, f *v1alpha1.Fleet, want,
 	if err != nil {
 		return hubFailure("build "+kind+" "+want.GetName(), err)
 	}
-	if err == nil && live.GetUID() != "" {
+	if live.GetUID() != "" {
 		same, err := holds(live, desired)
 		if err != nil {
 			return hubFailure("compare "+kind+" "+want.GetName(), err)

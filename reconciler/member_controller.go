@@ -172,10 +172,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	}
 	c.applied(work)
 	r.connections.watch(c)
-	outcome.Applied = set.Commit
-	if outcome.Attempted != "" {
-		outcome.Applied = outcome.Attempted
-	}
+	outcome.Applied = outcome.Attempted
 	if len(result.Waiting) > 0 {
 		outcome.Waiting = result.Waiting[0].Subject.String() + ": " + result.Waiting[0].Why
 	}

@@ -1,8 +1,6 @@
 package v1alpha1
 
 import (
-	"time"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -111,6 +109,3 @@ func (f *Fleet) GetConditions() []metav1.Condition { return f.Status.Conditions 
 
 // SetConditions replaces the status conditions.
 func (f *Fleet) SetConditions(c []metav1.Condition) { f.Status.Conditions = c }
-
-// GetRequeueAfter returns how long to wait before the next look.
-func (f *Fleet) GetRequeueAfter() time.Duration { return f.Spec.Interval.Duration }

@@ -32,8 +32,6 @@ const (
 	ReasonClusterChanged = "ClusterChanged"
 	// ReasonNotSupported: the member asks for what this version cannot do yet.
 	ReasonNotSupported = "NotSupported"
-	// ReasonApplyFailed: the member's API refused an object.
-	ReasonApplyFailed = "ApplyFailed"
 	// ReasonLeaving: the member is being removed from its cluster.
 	ReasonLeaving = "Leaving"
 	// ReasonWaitingForFleet: the fleet's commit has not been rendered yet.
