@@ -46,10 +46,12 @@ func (c *checker) value(node *yaml.Node, s *schema, path string) (any, bool) {
 	if node.Kind == yaml.AliasNode {
 		return c.value(node.Alias, s, path)
 	}
-	switch s.Type {
-	case "object":
+	switch {
+	case s.Free:
+		return c.freeObject(node, s, path)
+	case s.Type == "object":
 		return c.object(node, s, path)
-	case "array":
+	case s.Type == "array":
 		return c.array(node, s, path)
 	default:
 		return c.scalar(node, s, path)
@@ -168,6 +170,9 @@ func (c *checker) array(node *yaml.Node, s *schema, path string) (any, bool) {
 	}
 	if len(node.Content) < s.MinItems {
 		c.problem(path, ReasonInvalidValue, fmt.Sprintf("has %d items, want at least %d", len(node.Content), s.MinItems), "")
+	}
+	if s.MaxItems != nil && len(node.Content) > *s.MaxItems {
+		c.problem(path, ReasonInvalidValue, fmt.Sprintf("has %d items, at most %d are allowed", len(node.Content), *s.MaxItems), "")
 	}
 	return out, true
 }

@@ -19,9 +19,15 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
+	{"spec.telemetry", "the mesh tells what the release's charts make it tell", nil},
+	{"spec.meshConfig", "Istio's defaults hold", nil},
+	{"spec.gatewayAPI", "the members own the CRDs of the Gateway API", nil},
+	{"spec.releases", "only the releases of this isthmus are known", nil},
+	{"spec.resources", "no manifests are delivered", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{
+	{"spec.gatewayAPI", "the member owns the CRDs of the Gateway API", nil},
 	{"spec.maintenanceWindows", "the member changes at any time", nil},
 	{"spec.cluster.type", "an AKS member is rendered, but the reconciler cannot reach it yet; one of type Kubernetes it can", func(s *v1alpha1.MemberSpec) bool {
 		return s.Cluster.Type != v1alpha1.ClusterAKS

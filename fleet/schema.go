@@ -26,9 +26,12 @@ type schema struct {
 	MinLength            int                `json:"minLength"`
 	MaxLength            *int               `json:"maxLength"`
 	MinItems             int                `json:"minItems"`
+	MaxItems             *int               `json:"maxItems"`
 	Minimum              *int64             `json:"minimum"`
 	Maximum              *int64             `json:"maximum"`
 	ListMapKeys          []string           `json:"x-kubernetes-list-map-keys"`
+	// Free is true for a mapping of fields that are not ours to know.
+	Free bool `json:"x-kubernetes-preserve-unknown-fields"`
 
 	pattern *regexp.Regexp
 }
@@ -103,8 +106,12 @@ var patternWords = map[string]string{
 	`^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}|[0-9]{1,4}\.[0-9]{1,3})$`:                       `an amount of CPU such as "500m" or "2"`,
 	`^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$`:                                               `an amount of memory such as "512Mi" or "2Gi"`,
 	`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([-._a-z0-9]*[a-z0-9])?)*$`: `a registry such as "registry.example.com/istio"`,
-	`^[1-9][0-9]?%$`:                    `a share such as "50%"`,
-	`^([1-9][0-9]*|[1-9][0-9]?%|100%)$`: `a count such as "3" or a share such as "25%"`,
-	`^[0-9]+\.[0-9]+(\.[0-9]+)?$`:       `a minor such as "1.30" or a full version such as "1.30.4"`,
-	`^([01][0-9]|2[0-3]):[0-5][0-9]$`:   `a time of day such as "02:00"`,
+	`^[1-9][0-9]?%$`:                     `a share such as "50%"`,
+	`^(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$`: `a share such as "1%" or "0.1%"`,
+	`^sha256:[0-9a-f]{64}$`:              `a digest, "sha256:" and 64 hexadecimal digits`,
+	`^[0-9]+\.[0-9]+\.[0-9]+$`:           `a full version such as "1.30.4"`,
+	`^v[0-9]+\.[0-9]+\.[0-9]+$`:          `a full version such as "v1.5.1"`,
+	`^([1-9][0-9]*|[1-9][0-9]?%|100%)$`:  `a count such as "3" or a share such as "25%"`,
+	`^[0-9]+\.[0-9]+(\.[0-9]+)?$`:        `a minor such as "1.30" or a full version such as "1.30.4"`,
+	`^([01][0-9]|2[0-3]):[0-5][0-9]$`:    `a time of day such as "02:00"`,
 }

@@ -18,7 +18,8 @@ import (
 func TestSchemasAreUnderstood(t *testing.T) {
 	known := []string{
 		"type", "format", "properties", "additionalProperties", "items", "required", "enum", "pattern",
-		"minLength", "maxLength", "minItems", "minimum", "maximum", "x-kubernetes-list-map-keys",
+		"minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum",
+		"x-kubernetes-list-map-keys", "x-kubernetes-preserve-unknown-fields",
 		// Of no meaning for what is valid; defaults are filled in by code.
 		"$id", "$schema", "title", "description", "default",
 	}

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // ApplicationNetwork is one trust boundary: one root CA, one trust domain, one
@@ -61,6 +62,29 @@ type ApplicationNetworkSpec struct {
 
 	// Components are settings of the mesh's own workloads on every member.
 	Components *Components `json:"components,omitempty"`
+
+	// Telemetry is what the mesh tells of the traffic.
+	Telemetry *Telemetry `json:"telemetry,omitempty"`
+
+	// MeshConfig is more of Istio's MeshConfig, for what no field here says. What
+	// isthmus sets itself is refused.
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	MeshConfig *runtime.RawExtension `json:"meshConfig,omitempty"`
+
+	// GatewayAPI says who owns the CRDs of the Gateway API on the members, for
+	// members that do not say it themselves.
+	GatewayAPI *GatewayAPI `json:"gatewayAPI,omitempty"`
+
+	// Releases of Istio that isthmus itself does not know, newer ones above all.
+	// +listType=map
+	// +listMapKey=version
+	Releases []Release `json:"releases,omitempty"`
+
+	// Resources are people's own manifests that members receive, such as an
+	// AuthorizationPolicy or an HTTPRoute.
+	Resources []Manifests `json:"resources,omitempty"`
 
 	// Patches are Kustomize patches over the rendered objects of every member,
 	// the one escape hatch. Each must match on at least one member.

@@ -16,6 +16,12 @@ type Components struct {
 	// CNI is the node agent that redirects pods' traffic to the node proxy.
 	CNI *CNI `json:"cni,omitempty"`
 
+	// EastWestGateway is the proxy behind the member's east-west gateway.
+	EastWestGateway *Proxy `json:"eastWestGateway,omitempty"`
+
+	// Waypoints are the proxies behind every waypoint.
+	Waypoints *Proxy `json:"waypoints,omitempty"`
+
 	// Nodes are where the mesh's own workloads may run.
 	Nodes *Nodes `json:"nodes,omitempty"`
 
@@ -61,6 +67,16 @@ type CNI struct {
 
 	// LogLevel of the agent. Default: info.
 	LogLevel LogLevel `json:"logLevel,omitempty"`
+}
+
+// Proxy is the workload behind gateways of one kind, which istiod makes.
+type Proxy struct {
+	// Resources of one replica. Default: the release's.
+	Resources *Resources `json:"resources,omitempty"`
+
+	// Replicas are the bounds of the autoscaler. Default: no autoscaler, and one
+	// replica.
+	Replicas *Replicas `json:"replicas,omitempty"`
 }
 
 // Resources are what a container asks for and is held to.
@@ -120,7 +136,36 @@ type Images struct {
 	// PullSecrets are names of Secrets to pull the images with, in the system
 	// namespace and in that of every waypoint. They are not delivered.
 	PullSecrets []SecretName `json:"pullSecrets,omitempty"`
+
+	// Digests pin the images, release by release. With any, a member that runs a
+	// release without them is an error.
+	// +listType=map
+	// +listMapKey=release
+	Digests []ImageDigests `json:"digests,omitempty"`
 }
+
+// ImageDigests are the digests of one release's images.
+type ImageDigests struct {
+	// Release that the images are of, a full version such as "1.30.4".
+	// +kubebuilder:validation:Pattern=`^[0-9]+\.[0-9]+\.[0-9]+$`
+	Release string `json:"release"`
+
+	// Pilot is the image of istiod.
+	Pilot Digest `json:"pilot"`
+
+	// Proxy is the image of gateways and waypoints, proxyv2.
+	Proxy Digest `json:"proxy"`
+
+	// CNI is the image of the node agent, install-cni.
+	CNI Digest `json:"cni"`
+
+	// Ztunnel is the image of the node proxy.
+	Ztunnel Digest `json:"ztunnel"`
+}
+
+// Digest is the SHA-256 digest of what a registry holds.
+// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
+type Digest string
 
 // SecretName is the name of a Secret.
 // +kubebuilder:validation:MaxLength=253

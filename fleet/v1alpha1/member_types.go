@@ -55,6 +55,10 @@ type MemberSpec struct {
 	// Upgrade says which release the member runs. Default: the network's.
 	Upgrade *Upgrade `json:"upgrade,omitempty"`
 
+	// GatewayAPI says who owns the CRDs of the Gateway API on this member, field
+	// by field in place of the network's.
+	GatewayAPI *GatewayAPI `json:"gatewayAPI,omitempty"`
+
 	// MaintenanceWindows in which the member may change. Without any: always.
 	MaintenanceWindows []MaintenanceWindow `json:"maintenanceWindows,omitempty"`
 
@@ -96,7 +100,36 @@ type Cluster struct {
 	// KubeconfigRef names a Secret beside the Member on the hub; only with type
 	// Kubernetes.
 	KubeconfigRef *SecretKeyReference `json:"kubeconfigRef,omitempty"`
+
+	// KubernetesVersion that the cluster runs, a minor or a full version. It is
+	// for checks before the cluster is seen, and for channels: what the
+	// reconciler sees goes before it. Default: not known.
+	// +kubebuilder:validation:Pattern=`^[0-9]+\.[0-9]+(\.[0-9]+)?$`
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+
+	// CNI is the network plugin of the cluster, for checks. Default: not known.
+	CNI NetworkPlugin `json:"cni,omitempty"`
 }
+
+// NetworkPlugin is what gives pods their network.
+// +kubebuilder:validation:Enum=AzureCNI;AzureCNICilium;Cilium;Calico;Kubenet;Other
+type NetworkPlugin string
+
+// The network plugins that checks know.
+const (
+	// PluginAzureCNI is Azure CNI, in its node-subnet, pod-subnet or overlay mode.
+	PluginAzureCNI NetworkPlugin = "AzureCNI"
+	// PluginAzureCNICilium is Azure CNI powered by Cilium, which AKS configures.
+	PluginAzureCNICilium NetworkPlugin = "AzureCNICilium"
+	// PluginCilium is Cilium as people install it themselves.
+	PluginCilium NetworkPlugin = "Cilium"
+	// PluginCalico is Calico.
+	PluginCalico NetworkPlugin = "Calico"
+	// PluginKubenet is kubenet.
+	PluginKubenet NetworkPlugin = "Kubenet"
+	// PluginOther is any other that chains.
+	PluginOther NetworkPlugin = "Other"
+)
 
 // SecretKeyReference names one key of a Secret in the same namespace.
 type SecretKeyReference struct {
@@ -120,10 +153,19 @@ type Connectivity struct {
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$`
 	Network string `json:"network,omitempty"`
 
+	// PodCIDRs are the ranges of the member's pods, for checks: on one L3 network
+	// they must not overlap. Default: not known.
+	// +kubebuilder:validation:MaxItems=16
+	PodCIDRs []CIDR `json:"podCIDRs,omitempty"`
+
 	// EastWestGateway is the member's door for traffic from other networks. There
 	// is none where all of several members are on one network.
 	EastWestGateway EastWestGateway `json:"eastWestGateway,omitempty"`
 }
+
+// CIDR is a range of IP addresses, such as "10.244.0.0/16".
+// +kubebuilder:validation:MaxLength=43
+type CIDR string
 
 // Visibility says from where a gateway's address can be reached.
 // +kubebuilder:validation:Enum=Internal;External
@@ -177,6 +219,11 @@ type ControlPlane struct {
 
 	// Host is the member that runs it; only with placement Hosted.
 	Host string `json:"host,omitempty"`
+
+	// Address at which the member reaches its istiod: the IP address or DNS name
+	// of the load balancer in the host; only with placement Hosted.
+	// +kubebuilder:validation:MaxLength=253
+	Address string `json:"address,omitempty"`
 }
 
 // Weekday is a day of the week.
@@ -228,6 +275,9 @@ type MemberStatus struct {
 
 	// Release that the bundle last applied whole carries.
 	Release string `json:"release,omitempty"`
+
+	// KubernetesVersion that the member's API server said last.
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
 
 	// Objects in the member's inventory.
 	Objects int32 `json:"objects,omitempty"`
