@@ -30,7 +30,7 @@ lint: $(BIN)/golangci-lint ## Lint every module of ours
 	@hack/check/lint.sh
 
 .PHONY: generate
-generate: $(BIN)/controller-gen $(BIN)/jsonschema ## Generate CRDs, JSON Schemas and deep copies from the types
+generate: $(BIN)/controller-gen $(BIN)/jsonschema ## Generate CRDs, JSON Schemas, deep copies and reference pages from the types
 	hack/check/generate.sh $(CURDIR)
 
 .PHONY: golden

@@ -106,6 +106,7 @@ var patternWords = map[string]string{
 	`^([1-9][0-9]{0,5}m|[1-9][0-9]{0,3}|[0-9]{1,4}\.[0-9]{1,3})$`:                       `an amount of CPU such as "500m" or "2"`,
 	`^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$`:                                               `an amount of memory such as "512Mi" or "2Gi"`,
 	`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([-._a-z0-9]*[a-z0-9])?)*$`: `a registry such as "registry.example.com/istio"`,
+	`^(https?|file)://.*$`:               `an address that begins with "https://", "http://" or "file://"`,
 	`^[1-9][0-9]?%$`:                     `a share such as "50%"`,
 	`^(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$`: `a share such as "1%" or "0.1%"`,
 	`^sha256:[0-9a-f]{64}$`:              `a digest, "sha256:" and 64 hexadecimal digits`,

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"cmp"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+
+	"github.com/isthmus-mesh/isthmus/fleet"
+)
+
+//go:embed sample
+var sampleFiles embed.FS
+
+// sample is a fleet that says as little as it can, as it is written and as
+// fleet.Load returns it. What is only in the second is a default.
+type sample struct {
+	name            string // of the object, which some fields take as default
+	written, loaded map[string]any
+}
+
+// loadSamples returns the samples by kind.
+func loadSamples() (map[string]sample, error) {
+	files, err := fs.Sub(sampleFiles, "sample")
+	if err != nil {
+		return nil, err
+	}
+	f, problems := fleet.Load(files)
+	if errs := problems.Errors(); len(errs) > 0 {
+		return nil, fmt.Errorf("hack/reference/sample does not load: %s", errs[0])
+	}
+	out := map[string]sample{}
+	for kind, object := range map[string]any{"ApplicationNetwork": f.Networks[0], "Member": f.Members[0]} {
+		var s sample
+		encoded, err := json.Marshal(object)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(encoded, &s.loaded); err != nil {
+			return nil, err
+		}
+		s.name = s.loaded["metadata"].(map[string]any)["name"].(string)
+		file := strings.TrimPrefix(strings.ToLower(kind), "application") + ".yaml"
+		data, err := fs.ReadFile(files, file)
+		if err != nil {
+			return nil, err
+		}
+		if err := unmarshal(data, &s.written); err != nil {
+			return nil, fmt.Errorf("parse sample %q: %w", file, err)
+		}
+		out[kind] = s
+	}
+	return out, nil
+}
+
+// at returns what is at the path of an object, once for each item of the lists
+// on the way; nil where there is nothing.
+func at(value any, path string) []any {
+	if path == "" {
+		return []any{value}
+	}
+	name, rest, _ := strings.Cut(path, ".")
+	name, inItems := strings.CutSuffix(name, "[]")
+	fields, _ := value.(map[string]any)
+	items, isList := fields[name].([]any)
+	if !inItems || !isList {
+		return at(fields[name], rest)
+	}
+	var out []any
+	for _, item := range items {
+		out = append(out, at(item, rest)...)
+	}
+	return out
+}
+
+// filled returns what Load gives the field where the sample leaves it out, nil
+// when that is nothing. It returns false when the sample always writes it.
+func (s sample) filled(path string) (any, bool) {
+	loaded, open := at(s.loaded, path), false
+	for i, written := range at(s.written, path) {
+		if written != nil {
+			continue
+		}
+		if open = true; i < len(loaded) && loaded[i] != nil {
+			return loaded[i], true
+		}
+	}
+	return nil, open
+}
+
+// defaultOf returns the default of a field in words, empty when there is none
+// to speak of. What Load fills in goes first; the schema's is the API server's,
+// for the kind that is never in a file; the last is what the type's doc says.
+// Where two speak of one field they have to agree.
+func (s sample) defaultOf(f *field) (string, error) {
+	_, said := splitDefault(f.Description)
+	declared := inWords(f.Default)
+	if s.loaded == nil || !strings.HasPrefix(f.Path, "spec.") {
+		return agreed(f, cmp.Or(declared, said, zero(f)), said)
+	}
+	if len(f.Fields) > 0 {
+		if at(s.loaded, f.Path)[0] == nil {
+			return "", fmt.Errorf("%s: an object that hack/reference/sample does not write, so defaults in it stay unknown: add it there", f.Path)
+		}
+		return said, s.agreedBelow(f, said)
+	}
+	value, open := s.filled(f.Path)
+	if !open && !f.Required {
+		return "", fmt.Errorf("%s: always written in hack/reference/sample, though not required: its default stays unknown", f.Path)
+	}
+	loaded := inWords(value)
+	if loaded == s.name {
+		return said, nil // the doc has to say what it is the name of
+	}
+	return agreed(f, cmp.Or(loaded, declared, said, zero(f)), said)
+}
+
+// agreed returns the default, unless the type's doc says another one.
+func agreed(f *field, value, said string) (string, error) {
+	rest, same := strings.CutPrefix(said, value)
+	if said != "" && (!same || rest != "" && strings.ContainsAny(rest[:1], "0123456789abcdefghijklmnopqrstuvwxyz")) {
+		return "", fmt.Errorf("%s: its doc says that the default is %q, but it is %q", f.Path, said, value)
+	}
+	switch {
+	case value == "" || said == value && strings.ContainsAny(value, " ,") || said != "" && rest != "":
+		return said, nil // words
+	case said == value && f.Default == nil && len(f.Enum) == 0 && !strings.ContainsAny(value, "0123456789") && f.Type != "boolean":
+		return said, nil // one word
+	}
+	return "`" + value + "`", nil
+}
+
+// agreedBelow checks what the doc of an object says of the defaults in it, such
+// as "Defaults: 8760h, rotated at 50%".
+func (s sample) agreedBelow(f *field, said string) error {
+	if !strings.Contains(f.Description, "Defaults: ") {
+		return nil
+	}
+	for _, below := range f.Fields {
+		if value := inWords(at(s.loaded, below.Path)[0]); !strings.Contains(said, value) {
+			return fmt.Errorf("%s: its doc says that the defaults are %q, but that of %s is %q", f.Path, said, below.Name, value)
+		}
+	}
+	return nil
+}
+
+// zero says what leaving out a switch means.
+func zero(f *field) string {
+	if f.Type == "boolean" && !f.Required {
+		return "false"
+	}
+	return ""
+}
+
+var wholeHours = regexp.MustCompile(`^(\d+h)0m0s$|^(\d+m)0s$`)
+
+// inWords writes a value as people write it in a file.
+func inWords(value any) string {
+	switch value := value.(type) {
+	case nil:
+		return ""
+	case string:
+		return wholeHours.ReplaceAllString(value, "$1$2")
+	default:
+		encoded, _ := json.Marshal(value) // it came out of JSON
+		return string(encoded)
+	}
+}
+
+var defaultSentence = regexp.MustCompile(`(?s)(^| )Defaults?:? (.+?)\.( |$)`)
+
+// splitDefault splits a doc text into what it means and what its sentence
+// "Default: …." says.
+func splitDefault(doc string) (meaning, value string) {
+	doc = strings.Join(strings.Fields(doc), " ")
+	found := defaultSentence.FindStringSubmatchIndex(doc)
+	if found == nil {
+		return doc, ""
+	}
+	meaning = strings.TrimSpace(doc[:found[0]] + " " + doc[found[1]:])
+	return meaning, doc[found[4]:found[5]]
+}

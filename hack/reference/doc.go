@@ -1,0 +1,14 @@
+// Command reference writes the generated pages of docs below DIR, from the JSON
+// Schemas and CRDs that are below it:
+//
+//	reference DIR
+//
+// The page of the fleet's kinds has the meaning, type and bounds of each field
+// from the schemas, its default from a sample fleet that fleet.Load fills in,
+// and from fields.yaml since when it is there and what it is called in Azure
+// Kubernetes Application Network. The command fails when a field has no entry
+// there, an entry no field, the sample leaves an object out, or a type's doc
+// states another default than the code has; the message says what to write.
+//
+// It is no module of its own, as other tools are: it asks the code.
+package main
