@@ -2,7 +2,9 @@ package fleet
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -15,12 +17,16 @@ import (
 // document is bounded by its schema, since unknown fields are not entered.
 const maxValues = 100_000
 
+// maxDocumentProblems is how many problems of one document are told.
+const maxDocumentProblems = 1000
+
 // checker compares a parsed document with its schema, notes where each field
 // is, and returns the document's value without what has a wrong type.
 type checker struct {
 	document *document
 	before   int // lines of the file before the document
 	budget   int
+	stopped  bool
 	problems Problems
 }
 
@@ -61,16 +67,24 @@ func (c *checker) value(node *yaml.Node, s *schema, path string) (any, bool) {
 // spend takes one value off the document's budget and reports, once, that
 // there is none left.
 func (c *checker) spend(path string) bool {
-	c.budget--
-	if c.budget == 0 {
-		c.problem(path, ReasonLimitExceeded, fmt.Sprintf("the document has more than %d values", maxValues), "write fewer aliases")
+	if c.stopped {
+		return false
 	}
-	return c.budget > 0
+	c.budget--
+	switch {
+	case c.budget == 0:
+		c.stopped = true
+		c.problem(path, ReasonLimitExceeded, fmt.Sprintf("the document has more than %d values", maxValues), "write fewer aliases")
+	case len(c.problems) >= maxDocumentProblems:
+		c.stopped = true
+		c.problem(path, ReasonLimitExceeded, fmt.Sprintf("the document has more than %d problems", maxDocumentProblems), "")
+	}
+	return !c.stopped
 }
 
 // object checks a mapping.
 func (c *checker) object(node *yaml.Node, s *schema, path string) (map[string]any, bool) {
-	if node.ShortTag() != "!!map" {
+	if node.Kind != yaml.MappingNode || node.ShortTag() != "!!map" {
 		c.wrongType(node, s, path)
 		return nil, false
 	}
@@ -142,7 +156,7 @@ func (c *checker) missingHint(s *schema) string {
 
 // array checks a sequence, and that the names in a list of named items differ.
 func (c *checker) array(node *yaml.Node, s *schema, path string) (any, bool) {
-	if node.ShortTag() != "!!seq" {
+	if node.Kind != yaml.SequenceNode || node.ShortTag() != "!!seq" {
 		c.wrongType(node, s, path)
 		return nil, false
 	}
@@ -187,8 +201,9 @@ func (c *checker) scalar(node *yaml.Node, s *schema, path string) (any, bool) {
 		return node.Value, c.durationFits(node.Value, s, path)
 	case s.Type == "boolean" && tag == "!!bool":
 		var value bool
-		err := node.Decode(&value)
-		return value, err == nil
+		if node.Decode(&value) == nil {
+			return value, true
+		}
 	case s.Type == "integer" && tag == "!!int":
 		return c.integer(node, s, path)
 	}
@@ -224,10 +239,18 @@ func (c *checker) durationFits(value string, s *schema, path string) bool {
 	return err == nil
 }
 
+// decimal matches whole numbers that every program reads as the same: 010 is
+// eight to some and ten to others.
+var decimal = regexp.MustCompile(`^[-+]?(?:0|[1-9][0-9]*)$`)
+
 // integer checks a whole number.
 func (c *checker) integer(node *yaml.Node, s *schema, path string) (any, bool) {
-	var value int64
-	err := node.Decode(&value)
+	if !decimal.MatchString(node.Value) {
+		c.problem(path, ReasonInvalidValue, quote(node.Value)+" is not a decimal number",
+			"write it in digits, without leading zeros or underscores")
+		return nil, false
+	}
+	value, err := strconv.ParseInt(node.Value, 10, 64)
 	if err != nil || s.Format == "int32" && int64(int32(value)) != value {
 		c.problem(path, ReasonInvalidValue, fmt.Sprintf("%s is out of range", quote(node.Value)), "")
 		return nil, false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,17 +44,18 @@ func within(path, other string) bool {
 	return ok && (rest == "" || other == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// chunk is the text of one document and the number of lines before it.
+// chunk is the text of one document and the number of lines before it, which
+// include those of its head: separator and comments.
 type chunk struct {
-	text   []byte
-	before int
+	head, text []byte
+	before     int
 }
 
 var (
 	separator = regexp.MustCompile(`(?m)^---(?:[ \t\r]|$)`)
 	// leading matches the lines before the first value of a document. Without
 	// them the parser says where it stopped, and not where the mapping began.
-	leading = regexp.MustCompile(`^(?:(?:---(?:[ \t]+#[^\n]*)?|[ \t]*#[^\n]*|[ \t]*)\r?\n)+`)
+	leading = regexp.MustCompile(`^\x{FEFF}?(?:(?:---(?:[ \t]+#[^\n]*)?|[ \t]*#[^\n]*|[ \t]*)\r?\n)+`)
 )
 
 // split cuts a file at its document separators. YAML allows "---" at the start
@@ -65,7 +67,7 @@ func split(data []byte) []chunk {
 	cut := func(end int) {
 		text := data[start:end]
 		head := leading.Find(text)
-		out = append(out, chunk{text[len(head):], line + bytes.Count(head, []byte("\n"))})
+		out = append(out, chunk{head, text[len(head):], line + bytes.Count(head, []byte("\n"))})
 		line += bytes.Count(text, []byte("\n"))
 		start = end
 	}
@@ -86,8 +88,13 @@ func mentionsIsthmus(text []byte) bool { return ours.Match(text) }
 
 // readChunk adds the object of a chunk, and reports what follows it in vain.
 func (l *loader) readChunk(file string, chunk chunk) {
+	first := chunk.before - bytes.Count(chunk.head, []byte("\n")) + 1
+	if line, message, hint := illegible(slices.Concat(chunk.head, chunk.text)); message != "" {
+		l.unreadable(Problem{File: file, Line: first + line, Reason: ReasonEncoding, Message: message, Hint: hint})
+		return
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(chunk.text))
-	for {
+	for !l.overfull(file, chunk.before+1) {
 		var node yaml.Node
 		err := decoder.Decode(&node)
 		if errors.Is(err, io.EOF) {
@@ -95,15 +102,49 @@ func (l *loader) readChunk(file string, chunk chunk) {
 		}
 		if err != nil {
 			line, message := syntaxError(err)
+			line, message, hint := explain(line, message, chunk.text)
 			// What ends too early is missed on the line after the last.
-			line = min(line, 1+bytes.Count(bytes.TrimRight(chunk.text, "\n"), []byte("\n")))
-			l.unreadable(Problem{File: file, Line: chunk.before + line, Reason: ReasonSyntax, Message: message})
+			line = min(line, 1+bytes.Count(bytes.TrimRight(chunk.text, "\r\n"), []byte("\n")))
+			l.unreadable(Problem{File: file, Line: chunk.before + line, Reason: ReasonSyntax, Message: message, Hint: hint})
 			return
 		}
-		if len(node.Content) == 1 && node.Content[0].Kind == yaml.MappingNode {
-			l.readObject(file, chunk.before, node.Content[0])
+		if len(node.Content) == 1 {
+			l.readRoot(file, chunk.before, node.Content[0])
 		}
 	}
+}
+
+// readRoot adds what is at the root of a document.
+func (l *loader) readRoot(file string, before int, root *yaml.Node) {
+	if item := listed(root); item != nil {
+		l.unreadable(Problem{File: file, Line: before + item.Line, Reason: ReasonObjectInList,
+			Message: "an object in a list is not read", Hint: "write it as a document of its own, after a line ---"})
+		return
+	}
+	if root.Kind == yaml.MappingNode {
+		l.readObject(file, before, root)
+	}
+}
+
+// listed returns the first object of isthmus in a list of objects, such as
+// kubectl prints, or nil.
+func listed(root *yaml.Node) *yaml.Node {
+	items := root
+	if root.Kind == yaml.MappingNode {
+		if kind := lookup(root, "kind"); kind == nil || !strings.HasSuffix(kind.Value, "List") {
+			return nil
+		}
+		items = lookup(root, "items")
+	}
+	if items == nil || items.Kind != yaml.SequenceNode {
+		return nil
+	}
+	for _, item := range items.Content {
+		if header := readHeader(item); header.apiVersion != nil && strings.HasPrefix(header.apiVersion.Value, v1alpha1.GroupVersion.Group+"/") {
+			return item
+		}
+	}
+	return nil
 }
 
 var (
@@ -141,6 +182,7 @@ func (l *loader) readObject(file string, before int, root *yaml.Node) {
 	d := &document{kind: kind, place: place{file: file, lines: map[string]int{}}}
 	c := checker{document: d, before: before, budget: maxValues}
 	fields := c.root(root, schemaOf(kind))
+	l.values += maxValues - c.budget
 	if err := d.decode(fields); err != nil {
 		c.problem("", ReasonWrongType, err.Error(), "")
 	}
@@ -172,6 +214,9 @@ func readHeader(root *yaml.Node) header {
 	h := header{root: root}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		value := root.Content[i+1]
+		if value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
 		if value.Kind != yaml.ScalarNode {
 			continue
 		}

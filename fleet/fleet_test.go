@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/isthmus-mesh/isthmus/fleet"
@@ -166,33 +165,6 @@ func TestFleetIsSorted(t *testing.T) {
 	}
 }
 
-// TestLimits: what is written to hurt is refused in little time and memory.
-func TestLimits(t *testing.T) {
-	many := func(n int, text string) string { return strings.Repeat(text+", ", n) }
-	bomb := "apiVersion: isthmus.dev/v1alpha1\nkind: ApplicationNetwork\nmetadata: {name: prod}\nspec:\n" +
-		"  deletionGuard: {allow: &words [" + many(1000, "lol") + "]}\n" +
-		"  rollout:\n    rings:\n" +
-		"    - {name: a, selector: &s {matchExpressions: [&e {key: k, operator: In, values: *words}, " + many(1000, "*e") + "]}}\n" +
-		strings.Repeat("    - {name: b, selector: *s}\n", 1000)
-	for _, tt := range []struct {
-		reason, file, text string
-		want               string
-	}{
-		{"aliases that stand for 10⁹ values", "a.yaml", bomb, fleet.ReasonLimitExceeded},
-		{"brackets", "a.yaml", "apiVersion: isthmus.dev/v1alpha1\nspec: " + strings.Repeat("[", 100_000), fleet.ReasonSyntax},
-		{"a large file of ours", "a.yaml", minimal + "#" + strings.Repeat("x", 1<<20), fleet.ReasonLimitExceeded},
-	} {
-		start := time.Now()
-		f, problems := fleet.Load(fstest.MapFS{tt.file: {Data: []byte(tt.text)}})
-		if f != nil || !has(problems.Errors(), tt.want) {
-			t.Errorf("%s: want an error %s, got %.300v", tt.reason, tt.want, problems)
-		}
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("%s: took %v", tt.reason, took)
-		}
-	}
-}
-
 func TestLargeFileOfOthersIsNotRead(t *testing.T) {
 	f, problems := fleet.Load(fstest.MapFS{
 		"fleet.yaml": {Data: []byte(minimal)},
@@ -217,42 +189,6 @@ func has(problems fleet.Problems, reason string) bool {
 		}
 	}
 	return false
-}
-
-// FuzzLoad: whatever a file holds, Load returns, says the same twice, and never
-// returns a fleet beside an error.
-func FuzzLoad(f *testing.F) {
-	f.Add([]byte(minimal))
-	for _, file := range cases(f) {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, member := range archive.Files {
-			if path.Ext(member.Name) == ".yaml" {
-				f.Add(member.Data)
-			}
-		}
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		files := fstest.MapFS{"a.yaml": {Data: data}, "fleet.yaml": {Data: []byte(minimal)}}
-		loaded, problems := fleet.Load(files)
-		if (loaded == nil) != (len(problems.Errors()) > 0) {
-			t.Errorf("fleet is nil: %t, with problems %v", loaded == nil, problems)
-		}
-		if _, again := fleet.Load(files); !cmp.Equal(problems, again) {
-			t.Errorf("not the same twice: %s", cmp.Diff(problems, again))
-		}
-		lines := bytes.Count(data, []byte("\n")) + 1
-		for _, p := range problems {
-			if p.File == "a.yaml" && p.Line > lines {
-				t.Errorf("line %d of %d: %v", p.Line, lines, p)
-			}
-			if strings.ContainsAny(p.String()+p.Hint, "\n\r") {
-				t.Errorf("more than a line: %q", p.String())
-			}
-		}
-	})
 }
 
 // BenchmarkLoad1000 loads a fleet of a thousand members, one file each.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -15,9 +14,11 @@ import (
 
 // What one fleet may cost. A fleet of ten thousand members is far below.
 const (
-	maxEntries   = 200_000 // files and folders below the root
-	maxDocuments = 50_000  // YAML documents that speak of isthmus
-	maxFileBytes = 1 << 20
+	maxEntries     = 200_000 // files and folders below the root
+	maxDocuments   = 50_000  // objects of isthmus
+	maxFleetValues = 2_000_000
+	maxProblems    = 10_000
+	maxFileBytes   = 1 << 20
 )
 
 // Load reads the fleet below the root of fsys: every document of every *.yaml
@@ -25,12 +26,15 @@ const (
 // groups are not looked at. Defaults are filled in.
 //
 // The fleet is nil when a problem is an error; warnings alone leave it whole.
-// Problems are sorted by file and line.
+// Problems are sorted by file and line, and hold nothing that could drive a
+// terminal or start a line of its own, whatever the files hold.
 func Load(fsys fs.FS) (*Fleet, Problems) {
 	l := loader{whole: true}
 	files := l.find(fsys)
 	for _, file := range files {
-		l.read(fsys, file)
+		if !l.full {
+			l.read(fsys, file)
+		}
 	}
 	if len(l.documents) == 0 && len(l.problems.Errors()) == 0 {
 		l.report(Problem{Reason: ReasonEmptyFleet,
@@ -40,6 +44,9 @@ func Load(fsys fs.FS) (*Fleet, Problems) {
 	set := newDocuments(l.documents, l.whole)
 	set.fillDefaults()
 	l.problems = append(l.problems, set.check()...)
+	for i := range l.problems {
+		l.problems[i] = l.problems[i].printable()
+	}
 	l.problems.Sort()
 	if len(l.problems.Errors()) > 0 {
 		return nil, l.problems
@@ -54,7 +61,10 @@ type loader struct {
 	// whole is false when something could not be read that may have held an
 	// object: then it cannot be said that an object is missing.
 	whole bool
-	full  bool
+	// values of all documents, aliases expanded.
+	values int
+	// full says that the rest is not read: there is too much already.
+	full bool
 }
 
 // report adds a problem; without a severity it is an error.
@@ -69,59 +79,27 @@ func (l *loader) unreadable(p Problem) {
 	l.report(p)
 }
 
-// find returns the YAML files below the root, sorted.
-func (l *loader) find(fsys fs.FS) []string {
-	var files []string
-	entries := 0
-	walk := func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			l.unreadable(Problem{File: name, Reason: ReasonUnreadable, Message: fmt.Sprintf("cannot be read: %v", err)})
-			return nil
-		}
-		if entries++; entries > maxEntries {
-			l.unreadable(Problem{Reason: ReasonLimitExceeded,
-				Message: fmt.Sprintf("more than %d files and folders below the fleet's path", maxEntries),
-				Hint:    "give the fleet a folder of its own and set its path"})
-			return fs.SkipAll
-		}
-		isYAML := path.Ext(name) == ".yaml" || path.Ext(name) == ".yml"
-		switch {
-		case entry.IsDir() && entry.Name() == ".git":
-			return fs.SkipDir
-		case isYAML && entry.Type().IsRegular():
-			files = append(files, name)
-		case isYAML && entry.Type()&fs.ModeSymlink != 0:
-			l.report(Problem{File: name, Severity: SeverityWarning, Reason: ReasonSymlinkIgnored,
-				Message: "a symbolic link, not followed", Hint: "put the file itself here"})
-		}
-		return nil
-	}
-	// The walk itself never fails: walk returns no error but to skip.
-	_ = fs.WalkDir(fsys, ".", walk)
-	slices.Sort(files)
-	return files
-}
-
 // read adds the documents of one file.
-func (l *loader) read(fsys fs.FS, file string) {
-	data, err := readLimited(fsys, file)
+func (l *loader) read(fsys fs.FS, name string) {
+	file := printable(name)
+	data, err := readLimited(fsys, name)
 	if err != nil {
-		l.unreadable(Problem{File: file, Reason: ReasonUnreadable, Message: fmt.Sprintf("cannot be read: %v", err)})
+		l.unreadable(Problem{File: file, Reason: ReasonUnreadable, Message: "cannot be read: " + cause(err)})
 		return
 	}
 	if len(data) > maxFileBytes {
-		l.tooLarge(file, mentionsIsthmus(data))
+		l.tooLarge(file, mentionsIsthmus(data) || isWide(data))
+		return
+	}
+	if isWide(data) {
+		l.unreadable(Problem{File: file, Line: 1, Reason: ReasonEncoding,
+			Message: "UTF-16 or UTF-32, and not UTF-8", Hint: "save the file as UTF-8"})
 		return
 	}
 	for _, chunk := range split(data) {
-		if !mentionsIsthmus(chunk.text) {
-			continue
+		if mentionsIsthmus(chunk.text) {
+			l.readChunk(file, chunk)
 		}
-		if len(l.documents) >= maxDocuments {
-			l.overfull(file, chunk)
-			return
-		}
-		l.readChunk(file, chunk)
 	}
 }
 
@@ -138,14 +116,24 @@ func (l *loader) tooLarge(file string, ours bool) {
 	l.report(p)
 }
 
-// overfull reports, once, that the fleet has too many documents.
-func (l *loader) overfull(file string, chunk chunk) {
-	if l.full {
-		return
+// overfull reports, once, that the rest of the fleet is not read.
+func (l *loader) overfull(file string, line int) bool {
+	message := ""
+	switch {
+	case l.full:
+		return true
+	case len(l.documents) >= maxDocuments:
+		message = fmt.Sprintf("more than %d objects in one fleet", maxDocuments)
+	case l.values >= maxFleetValues:
+		message = fmt.Sprintf("more than %d values in one fleet", maxFleetValues)
+	case len(l.problems) >= maxProblems:
+		message = fmt.Sprintf("more than %d problems", maxProblems)
+	default:
+		return false
 	}
 	l.full = true
-	l.unreadable(Problem{File: file, Line: chunk.before + 1, Reason: ReasonLimitExceeded,
-		Message: fmt.Sprintf("more than %d documents in one fleet", maxDocuments)})
+	l.unreadable(Problem{File: file, Line: line, Reason: ReasonLimitExceeded, Message: message + "; nothing is read from here on"})
+	return true
 }
 
 // readLimited returns the file's content, or one byte more than a file may have.

@@ -49,5 +49,5 @@ func (f *Fleet) ProblemAt(kind, name, path string, p Problem) Problem {
 	if place := f.positions[objectKey{kind, name}]; place != nil {
 		p.File, p.Line = place.file, place.line(path)
 	}
-	return p
+	return p.printable()
 }

@@ -5,12 +5,20 @@ package fleet
 const (
 	// ReasonUnreadable: the file cannot be read at all.
 	ReasonUnreadable = "Unreadable"
+	// ReasonEncoding: bytes or characters that are not read the same by all.
+	ReasonEncoding = "UnclearText"
 	// ReasonSyntax: the document is not valid YAML.
 	ReasonSyntax = "SyntaxError"
 	// ReasonLimitExceeded: too large, too many, too deep.
 	ReasonLimitExceeded = "LimitExceeded"
 	// ReasonSymlinkIgnored: a symbolic link was not followed.
 	ReasonSymlinkIgnored = "SymlinkIgnored"
+	// ReasonRepositoryIgnored: a submodule or another repository was not read.
+	ReasonRepositoryIgnored = "RepositoryIgnored"
+	// ReasonSpecialFile: a pipe, a socket or a device was not read.
+	ReasonSpecialFile = "SpecialFileIgnored"
+	// ReasonObjectInList: objects are documents, not items of a list.
+	ReasonObjectInList = "ObjectInList"
 	// ReasonEmptyFleet: there is no object at all.
 	ReasonEmptyFleet = "EmptyFleet"
 	// ReasonUnknownVersion: an apiVersion that isthmus does not have.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -92,8 +93,11 @@ func (d *documents) check() Problems {
 	var problems Problems
 	for _, rule := range rules {
 		rule.check(d, func(at *document, path, message, hint string) {
-			if at.refused(path) {
+			if at.refused(path) || len(problems) > maxProblems {
 				return
+			}
+			if len(problems) == maxProblems {
+				path, message, hint = "", fmt.Sprintf("more than %d problems", maxProblems), ""
 			}
 			problems = append(problems, Problem{
 				File: at.file, Line: at.line(path), Path: path, Severity: rule.severity,
@@ -176,8 +180,9 @@ const labelForm = "up to 63 letters, digits, dashes, dots and underscores, with 
 // invalidLabels: the hub's API server takes labels of this form only.
 func invalidLabels(d *documents, report reporter) {
 	for _, at := range slices.Concat(d.networks, d.members) {
-		for key, value := range at.labels() {
-			path := "metadata.labels[" + key + "]"
+		labels := at.labels()
+		for _, key := range slices.Sorted(maps.Keys(labels)) {
+			path, value := join("metadata.labels", key, &schema{}), labels[key]
 			if len(validation.IsQualifiedName(key)) > 0 {
 				report(at, path, "not a label's name", labelForm+", after a domain and a slash if you like")
 			}

@@ -28,8 +28,30 @@ func wanted(s *schema) string {
 	}
 }
 
-func found(node *yaml.Node) string {
+// tagged reports whether the value has a tag that is not its own: of another
+// program, or one that it cannot have.
+func tagged(node *yaml.Node) bool {
 	switch tag := node.ShortTag(); tag {
+	case "!!map":
+		return node.Kind != yaml.MappingNode
+	case "!!seq":
+		return node.Kind != yaml.SequenceNode
+	case "!!bool":
+		var value bool
+		return node.Kind != yaml.ScalarNode || node.Decode(&value) != nil
+	case "!!null", "!!str", "!!int", "!!float", "!!timestamp":
+		return node.Kind != yaml.ScalarNode
+	default:
+		return true
+	}
+}
+
+func found(node *yaml.Node) string {
+	tag := node.ShortTag()
+	if tagged(node) {
+		return "a value with the tag " + shorten(tag)
+	}
+	switch tag {
 	case "!!null":
 		return "nothing"
 	case "!!str":
@@ -42,19 +64,19 @@ func found(node *yaml.Node) string {
 		return "the date " + shorten(node.Value)
 	case "!!map":
 		return "fields"
-	case "!!seq":
-		return "a list"
 	default:
-		return "a value with the tag " + shorten(tag)
+		return "a list"
 	}
 }
 
 func typeHint(node *yaml.Node, s *schema) string {
 	scalar := node.Kind == yaml.ScalarNode
 	switch {
+	case tagged(node):
+		return "remove the tag: no file is read and nothing is converted"
 	case node.ShortTag() == "!!null":
 		return "give it a value, or remove the line"
-	case s.Type == "string" && scalar && !strings.HasPrefix(node.Tag, "!!binary"):
+	case s.Type == "string" && scalar:
 		return fmt.Sprintf("write it in quotes: %s", quote(node.Value))
 	case s.Type == "boolean" && scalar:
 		return yesNo(node.Value)
@@ -64,7 +86,7 @@ func typeHint(node *yaml.Node, s *schema) string {
 		return "write it in brackets, or on a line of its own after a dash"
 	case s.Type == "object" && len(s.Properties) > 0:
 		return "its fields are " + strings.Join(s.fields(), ", ")
-	case s.Type == "integer" && node.ShortTag() == "!!str":
+	case s.Type == "integer" && node.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
 		return "write it without quotes"
 	}
 	return ""
