@@ -44,6 +44,7 @@ func defaultNetwork(spec *v1alpha1.ApplicationNetworkSpec) {
 			fill(&waypoint.Name, "waypoint")
 		}
 	}
+	defaultTelemetry(spec.Telemetry)
 	if spec.Upgrade == nil {
 		spec.Upgrade = &v1alpha1.Upgrade{}
 	}
@@ -72,6 +73,25 @@ func defaultMember(member *v1alpha1.Member, inherited *v1alpha1.Upgrade) {
 	defaultUpgrade(spec.Upgrade)
 	for i := range spec.MaintenanceWindows {
 		fill(&spec.MaintenanceWindows[i].Timezone, "UTC")
+	}
+}
+
+func defaultTelemetry(telemetry *v1alpha1.Telemetry) {
+	if telemetry == nil {
+		return
+	}
+	if collector := telemetry.Collector; collector != nil && collector.Port == 0 {
+		collector.Port = 4317 // OTLP over gRPC
+	}
+	if logs := telemetry.AccessLogs; logs != nil {
+		fill(&logs.Requests, v1alpha1.LogAll)
+		fill(&logs.To, v1alpha1.LogToStdout)
+	}
+	if telemetry.Tracing != nil {
+		fill(&telemetry.Tracing.Sampling, "1%")
+	}
+	if telemetry.Metrics != nil {
+		fill(&telemetry.Metrics.PodMonitors, v1alpha1.PodMonitorsNone)
 	}
 }
 

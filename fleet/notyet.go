@@ -19,7 +19,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
-	{"spec.telemetry", "the mesh tells what the release's charts make it tell", nil},
 	{"spec.meshConfig", "Istio's defaults hold", nil},
 	{"spec.gatewayAPI", "the members own the CRDs of the Gateway API", nil},
 	{"spec.releases", "only the releases of this isthmus are known", nil},

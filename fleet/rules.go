@@ -38,6 +38,7 @@ var rules = []rule{
 	{"ReservedNamespace", SeverityError, eachNetwork(reservedNamespace)},
 	{"InvalidUpgrade", SeverityError, eachUpgrade(invalidUpgrade)},
 	{"InvalidRing", SeverityError, eachNetwork(invalidRing)},
+	{"InvalidTelemetry", SeverityError, eachNetwork(invalidTelemetry)},
 	{"InvalidComponents", SeverityError, invalidComponents},
 	{"InvalidPatch", SeverityError, eachPatch(invalidPatch)},
 	{"PatchNotAllowed", SeverityError, eachPatch(forbiddenPatch)},
@@ -50,6 +51,8 @@ var rules = []rule{
 	{"InvalidWindow", SeverityError, eachMember(invalidWindow)},
 	{"InvalidGateway", SeverityError, eachMember(invalidGateway)},
 	{"SharedAddress", SeverityError, sharedAddresses},
+	{"InvalidPodRange", SeverityError, eachMember(invalidPodRange)},
+	{"OverlappingPods", SeverityError, overlappingPods},
 	{"GatewayNotRendered", SeverityWarning, gatewayNotRendered},
 
 	{"NotYetActedOn", SeverityWarning, notYetActedOn},
@@ -256,8 +259,10 @@ func invalidHosts(d *documents, report reporter) {
 		host := d.member(spec.ControlPlane.Host)
 		switch {
 		case spec.ControlPlane.Placement != v1alpha1.PlacementHosted:
-			if spec.ControlPlane.Host != "" {
-				report(at, path, "only with placement Hosted", "set placement: Hosted, or remove it")
+			for path, value := range map[string]string{path: spec.ControlPlane.Host, "spec.controlPlane.address": spec.ControlPlane.Address} {
+				if value != "" {
+					report(at, path, "only with placement Hosted", "set placement: Hosted, or remove it")
+				}
 			}
 		case spec.ControlPlane.Host == "":
 			report(at, path, "not set", "name the member that runs this member's istiod")

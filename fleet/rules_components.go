@@ -56,7 +56,16 @@ func componentFindings(components *v1alpha1.Components) []finding {
 	tell := func(path, message, hint string) { out = append(out, finding{path, message, hint}) }
 	if c := components.Istiod; c != nil {
 		invalidResources(c.Resources, "istiod.resources", tell)
-		invalidReplicas(c.Replicas, tell)
+		invalidReplicas(c.Replicas, "istiod.replicas", tell)
+	}
+	for _, proxies := range []struct {
+		path string
+		*v1alpha1.Proxy
+	}{{"eastWestGateway", components.EastWestGateway}, {"waypoints", components.Waypoints}} {
+		if proxies.Proxy != nil {
+			invalidResources(proxies.Resources, proxies.path+".resources", tell)
+			invalidReplicas(proxies.Replicas, proxies.path+".replicas", tell)
+		}
 	}
 	if c := components.Ztunnel; c != nil {
 		invalidResources(c.Resources, "ztunnel.resources", tell)
@@ -73,9 +82,9 @@ func componentFindings(components *v1alpha1.Components) []finding {
 	return out
 }
 
-func invalidReplicas(replicas *v1alpha1.Replicas, report field) {
+func invalidReplicas(replicas *v1alpha1.Replicas, path string, report field) {
 	if replicas != nil && replicas.Min != nil && replicas.Max != nil && *replicas.Min > *replicas.Max {
-		report("istiod.replicas", fmt.Sprintf("min %d is more than max %d", *replicas.Min, *replicas.Max), "")
+		report(path, fmt.Sprintf("min %d is more than max %d", *replicas.Min, *replicas.Max), "")
 	}
 }
 

@@ -98,3 +98,54 @@ func gatewayNotRendered(d *documents, report reporter) {
 		}
 	}
 }
+
+// invalidPodRange: a range begins at its first address, so that what people
+// compare looks the same.
+func invalidPodRange(spec *v1alpha1.MemberSpec, report field) {
+	for i, cidr := range spec.Connectivity.PodCIDRs {
+		path := podRange(i)
+		prefix, err := netip.ParsePrefix(string(cidr))
+		switch {
+		case err != nil:
+			report(path, fmt.Sprintf("%s is not a range of IP addresses", quote(string(cidr))), `such as "10.244.0.0/16"`)
+		case prefix != prefix.Masked():
+			report(path, fmt.Sprintf("%s does not begin a range of that size", quote(string(cidr))), fmt.Sprintf("write %q", prefix.Masked()))
+		}
+	}
+}
+
+func podRange(i int) string { return fmt.Sprintf("spec.connectivity.podCIDRs[%d]", i) }
+
+// podsAt is a range of pods and who said so.
+type podsAt struct {
+	prefix netip.Prefix
+	member *document
+	path   string
+}
+
+// overlappingPods: on one L3 network an address leads to one pod. Members on
+// different ones meet at gateways and may use the same addresses.
+func overlappingPods(d *documents, report reporter) {
+	type l3 struct{ mesh, network string }
+	known := map[l3][]podsAt{}
+	for _, at := range d.members {
+		spec := at.member.Spec
+		key := l3{spec.ApplicationNetwork, spec.Connectivity.Network}
+		for i, cidr := range spec.Connectivity.PodCIDRs {
+			prefix, err := netip.ParsePrefix(string(cidr))
+			if err != nil {
+				continue // invalidPodRange says so
+			}
+			own := podsAt{prefix.Masked(), at, podRange(i)}
+			for _, other := range known[key] {
+				if own.prefix.Overlaps(other.prefix) {
+					report(at, own.path, fmt.Sprintf("%s overlaps with %s of member %s in %s, on the same L3 network %s", own.prefix,
+						other.prefix, quote(other.member.name), other.member.position(other.path), quote(key.network)),
+						"pods with one address cannot both be reached: give the members different values of connectivity.network")
+					break
+				}
+			}
+			known[key] = append(known[key], own)
+		}
+	}
+}

@@ -73,6 +73,10 @@ type ApplicationNetworkSpec struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	MeshConfig *runtime.RawExtension `json:"meshConfig,omitempty"`
 
+	// AcceptedHazards are ids of known faults, as `isthmus catalog list` names
+	// them, that are taken into account: nothing warns of them.
+	AcceptedHazards []string `json:"acceptedHazards,omitempty"`
+
 	// GatewayAPI says who owns the CRDs of the Gateway API on the members, for
 	// members that do not say it themselves.
 	GatewayAPI *GatewayAPI `json:"gatewayAPI,omitempty"`

@@ -74,8 +74,8 @@ type Proxy struct {
 	// Resources of one replica. Default: the release's.
 	Resources *Resources `json:"resources,omitempty"`
 
-	// Replicas are the bounds of the autoscaler. Default: no autoscaler, and one
-	// replica.
+	// Replicas are the bounds of the autoscaler, 1 to 5 where one is left out.
+	// Default: no autoscaler, and one replica.
 	Replicas *Replicas `json:"replicas,omitempty"`
 }
 

@@ -118,6 +118,11 @@ func (in *ApplicationNetworkSpec) DeepCopyInto(out *ApplicationNetworkSpec) {
 		*out = new(runtime.RawExtension)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.AcceptedHazards != nil {
+		in, out := &in.AcceptedHazards, &out.AcceptedHazards
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.GatewayAPI != nil {
 		in, out := &in.GatewayAPI, &out.GatewayAPI
 		*out = new(GatewayAPI)

@@ -160,6 +160,9 @@ func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, relea
 	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
 		m.workload = validity.Duration
 	}
+	if telemetry := network.Spec.Telemetry; telemetry != nil && telemetry.Collector != nil {
+		m.collector = *telemetry.Collector
+	}
 	return m, nil
 }
 

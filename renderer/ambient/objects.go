@@ -22,6 +22,12 @@ const (
 // the service account that peers' ztunnels expect behind it.
 const gatewayName = "istio-eastwestgateway"
 
+// The classes of gateways; istiod makes the GatewayClass objects.
+const (
+	classEastWest = "istio-east-west"
+	classWaypoint = "istio-waypoint"
+)
+
 // hbonePort is where mesh traffic between networks arrives; peers assume it.
 const hbonePort = int64(15008)
 
@@ -41,6 +47,7 @@ func memberObjects(r Request) ([]bundle.Object, error) {
 			objects = append(objects, part{bundle.ComponentGateway, bundle.StageGateways, waypoint(namespace)})
 		}
 	}
+	objects = append(objects, telemetryObjects(network)...)
 	out := make([]bundle.Object, 0, len(objects))
 	for _, p := range objects {
 		object := &unstructured.Unstructured{Object: p.object}
@@ -121,7 +128,7 @@ func eastWestGateway(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Memb
 			"annotations": map[string]any{"networking.istio.io/address-type": "Hostname"},
 		},
 		"spec": map[string]any{
-			"gatewayClassName": "istio-east-west",
+			"gatewayClassName": classEastWest,
 			"infrastructure": map[string]any{
 				"labels":      map[string]any{labelNetwork: pods},
 				"annotations": loadBalancer(member),
@@ -201,7 +208,7 @@ func waypoint(namespace v1alpha1.MeshNamespace) map[string]any {
 			"labels":    labels,
 		},
 		"spec": map[string]any{
-			"gatewayClassName": "istio-waypoint",
+			"gatewayClassName": classWaypoint,
 			"infrastructure":   map[string]any{"labels": service},
 			"listeners": []any{map[string]any{
 				"name": "mesh", "port": hbonePort, "protocol": "HBONE",

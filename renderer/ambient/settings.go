@@ -43,52 +43,69 @@ func encodeSettings(components v1alpha1.Components) (string, error) {
 	return string(encoded), nil
 }
 
-func (s settings) hub(release catalog.Release) string {
-	if s.Images == nil {
-		return release.Hub
-	}
-	return cmp.Or(s.Images.Registry, release.Hub)
-}
-
-func (s settings) pullSecrets() []any {
-	if s.Images == nil {
-		return nil
-	}
-	var names []any
-	for _, name := range s.Images.PullSecrets {
-		names = append(names, string(name))
-	}
-	return names
-}
-
-func withPullSecrets(global map[string]any, s settings) map[string]any {
-	if names := s.pullSecrets(); len(names) > 0 {
-		global["imagePullSecrets"] = names
-	}
-	return global
-}
-
 // istiod adds the settings of istiod to its chart's values. A level is for all
 // scopes: the chart's "default:…" is for those without a name only.
-func (s settings) istiod(values map[string]any) {
+func (s settings) istiod(release catalog.Release, values map[string]any) {
+	global := values["global"].(map[string]any)
+	if classes := s.gatewayClasses(); len(classes) > 0 {
+		values["gatewayClasses"] = classes
+	}
+	if digests := s.digests(release); digests != nil {
+		values["image"] = s.pinned(release, "pilot", digests.Pilot)
+		global["proxy"] = map[string]any{"image": s.pinned(release, "proxyv2", digests.Proxy)}
+	}
 	c := s.Istiod
 	if c == nil {
 		return
 	}
 	setResources(values, c.Resources)
 	if c.LogLevel != "" {
-		values["global"].(map[string]any)["logging"] = map[string]any{"level": "all:" + string(c.LogLevel)}
+		global["logging"] = map[string]any{"level": "all:" + string(c.LogLevel)}
 	}
 	if c.Replicas == nil {
 		return
 	}
-	least := cmp.Or(deref(c.Replicas.Min), 1)
-	values["autoscaleMin"] = int64(least)
-	values["autoscaleMax"] = int64(cmp.Or(deref(c.Replicas.Max), max(least, 5)))
+	values["autoscaleMin"], values["autoscaleMax"] = bounds(c.Replicas)
 }
 
-func (s settings) cni(values map[string]any) {
+// bounds of an autoscaler as the charts have it where the fleet says nothing.
+func bounds(r *v1alpha1.Replicas) (least, most int64) {
+	least = int64(cmp.Or(deref(r.Min), 1))
+	return least, cmp.Or(int64(deref(r.Max)), max(least, 5))
+}
+
+// gatewayClasses are what istiod lays over the workloads that it makes for
+// gateways of a class.
+func (s settings) gatewayClasses() map[string]any {
+	classes := map[string]any{}
+	for class, proxy := range map[string]*v1alpha1.Proxy{classEastWest: s.EastWestGateway, classWaypoint: s.Waypoints} {
+		overlay := map[string]any{}
+		if proxy == nil {
+			continue
+		}
+		if proxy.Resources != nil {
+			container := map[string]any{"name": "istio-proxy"}
+			setResources(container, proxy.Resources)
+			overlay["deployment"] = map[string]any{"spec": map[string]any{"template": map[string]any{
+				"spec": map[string]any{"containers": []any{container}},
+			}}}
+		}
+		if proxy.Replicas != nil {
+			least, most := bounds(proxy.Replicas)
+			overlay["horizontalPodAutoscaler"] = map[string]any{"spec": map[string]any{"minReplicas": least, "maxReplicas": most}}
+		}
+		if len(overlay) > 0 {
+			classes[class] = overlay
+		}
+	}
+	return classes
+}
+
+func (s settings) cni(release catalog.Release, values map[string]any) {
 	setAffinity(values, s.agentNodes())
+	if digests := s.digests(release); digests != nil {
+		values["image"] = s.pinned(release, "install-cni", digests.CNI)
+	}
 	c := s.CNI
 	if c == nil {
 		return
@@ -103,8 +120,11 @@ func (s settings) cni(values map[string]any) {
 // connections so long before it would be killed.
 const drainMargin = 5 * time.Second
 
-func (s settings) ztunnel(values map[string]any) {
+func (s settings) ztunnel(release catalog.Release, values map[string]any) {
 	setAffinity(values, s.agentNodes())
+	if digests := s.digests(release); digests != nil {
+		values["image"] = s.pinned(release, "ztunnel", digests.Ztunnel)
+	}
 	if names := s.pullSecrets(); len(names) > 0 {
 		values["imagePullSecrets"] = names
 	}

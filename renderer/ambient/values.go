@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
 // mesh is what a network settles for all its members on one release, and its
@@ -16,6 +17,8 @@ type mesh struct {
 	trustDomain string
 	// workload is the validity of workload certificates.
 	workload time.Duration
+	// collector takes what the mesh tells of the traffic; empty without one.
+	collector v1alpha1.Collector
 	// components are the settings in effect, as JSON; empty without any.
 	components string
 }
@@ -73,18 +76,27 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 			// Gateways and waypoints take these from istiod's configuration.
 			"waypoint": map[string]any{"nodeSelector": s.nodeSelector()},
 		}, s),
-		"meshConfig": map[string]any{
-			"trustDomain": m.trustDomain,
-			// Gateways ask for their certificates by this variable.
-			"defaultConfig": map[string]any{"proxyMetadata": map[string]any{"SECRET_TTL": seconds(m.workload)}},
-		},
+		"meshConfig":              meshConfig(m),
 		"env":                     env,
 		"base":                    map[string]any{"validationFailurePolicy": "Fail"},
 		"nodeSelector":            s.nodeSelector(),
 		"trustedZtunnelNamespace": m.namespace,
 	}
-	s.istiod(values)
+	s.istiod(release, values)
 	return values
+}
+
+// meshConfig is Istio's MeshConfig, over what the profile sets.
+func meshConfig(m mesh) map[string]any {
+	config := map[string]any{
+		"trustDomain": m.trustDomain,
+		// Gateways ask for their certificates by this variable.
+		"defaultConfig": map[string]any{"proxyMetadata": map[string]any{"SECRET_TTL": seconds(m.workload)}},
+	}
+	if providers := telemetryProviders(m.collector); len(providers) > 0 {
+		config["extensionProviders"] = providers
+	}
+	return config
 }
 
 // longestWorkload is Istio's own bound. It stays when certificates are to live
@@ -102,7 +114,7 @@ func cniValues(release catalog.Release, s settings) map[string]any {
 		// supports; newer API servers warn of it. The field says the same.
 		"useAppArmorAnnotation": false,
 	}
-	s.cni(values)
+	s.cni(release, values)
 	return values
 }
 
@@ -116,6 +128,6 @@ func ztunnelValues(release catalog.Release, m mesh, s settings, id identity) map
 		"multiCluster":   map[string]any{"clusterName": id.cluster},
 		"env":            map[string]any{"SECRET_TTL": seconds(m.workload)},
 	}
-	s.ztunnel(values)
+	s.ztunnel(release, values)
 	return values
 }

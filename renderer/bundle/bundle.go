@@ -62,6 +62,7 @@ const (
 	ComponentGateway    Component = "gateway"
 	ComponentPolicy     Component = "policy"
 	ComponentPeers      Component = "peers"
+	ComponentTelemetry  Component = "telemetry"
 )
 
 // Object is one object of a bundle and the stage in which it is delivered.

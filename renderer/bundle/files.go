@@ -25,6 +25,7 @@ var folders = map[Component]string{
 	ComponentZtunnel:    "data-plane",
 	ComponentGateway:    "gateway",
 	ComponentPolicy:     "gateway",
+	ComponentTelemetry:  "telemetry",
 }
 
 // InventoryFile is the name of a member's inventory in its folder.
@@ -39,7 +40,7 @@ func MemberDir(member string) string { return path.Join("members", member) }
 //
 //	releases/<release>/crds/…     what all members on the release share, once
 //	members/<member>/             kustomization.yaml, inventory.json, and the folders
-//	                              namespaces, control-plane, data-plane, gateway
+//	                              namespaces, control-plane, data-plane, gateway, telemetry
 //
 // Folders that would be empty are left out. There are no keys and no
 // certificates in any of them. Files of equal objects share their bytes, which
