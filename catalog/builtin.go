@@ -48,7 +48,7 @@ type facts struct {
 
 func builtin(version string, charts fs.FS, f facts) Release {
 	return Release{
-		Version: version, Minor: minorOf(version),
+		Version: version, Minor: Minor(version),
 		Hub: hub, Tag: version,
 		Kubernetes: f.kubernetes, GatewayAPI: f.gatewayAPI,
 		UpgradeFrom: f.upgradeFrom, EndOfLife: f.endOfLife,

@@ -26,7 +26,7 @@ type Range struct {
 
 // Contains tells whether the version, a minor or a full one, is in the range.
 func (r Range) Contains(version string) bool {
-	minor := minorOf(version)
+	minor := Minor(version)
 	return Compare(minor, r.Min) >= 0 && Compare(minor, r.Max) <= 0
 }
 
@@ -123,6 +123,23 @@ func (c *Catalog) Resolve(channel, version string) (Release, error) {
 		}
 	}
 	return Release{}, fmt.Errorf("release %q is %w", version, ErrUnknown)
+}
+
+// ResolveChannel returns the release of a channel for a version of Kubernetes:
+// the channel's own, or the newest before it that supports that version. Where
+// the version is not known, or no release supports it, it is the channel's own.
+// Errors wrap [ErrUnknown].
+func (c *Catalog) ResolveChannel(name, kubernetes string) (Release, error) {
+	own, err := c.resolveChannel(name)
+	if err != nil || kubernetes == "" {
+		return own, err
+	}
+	for _, release := range c.releases {
+		if Compare(release.Version, own.Version) <= 0 && release.Kubernetes.Contains(kubernetes) {
+			return release, nil
+		}
+	}
+	return own, nil
 }
 
 func (c *Catalog) resolveChannel(name string) (Release, error) {

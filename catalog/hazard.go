@@ -21,6 +21,12 @@ const (
 	ConcernUpgrade Concern = "Upgrade"
 	// ConcernScale: large meshes.
 	ConcernScale Concern = "Scale"
+	// ConcernCilium: clusters with Cilium as people install it themselves.
+	ConcernCilium Concern = "Cilium"
+	// ConcernAzureCNICilium: clusters with Azure CNI powered by Cilium.
+	ConcernAzureCNICilium Concern = "AzureCNICilium"
+	// ConcernAzureCNI: clusters with Azure CNI.
+	ConcernAzureCNI Concern = "AzureCNI"
 )
 
 // Span is the versions from From up to, but not including, Before. An empty end
@@ -194,5 +200,36 @@ var hazards = []Hazard{
 		Summary:  "ztunnel's reconnect request exceeds 4 MiB at about 40,000 workloads",
 		Affected: []Span{{From: "1.30.4"}},
 		Advice:   "raise ISTIO_GPRC_MAXRECVMSGSIZE on istiod by 1 MiB per 10,000 workloads",
+	},
+	{
+		ID: "ServiceEntryPassthrough", Concern: ConcernUpgrade, Issue: "istio#57656",
+		Summary:  "a ServiceEntry without resolution becomes a passthrough that an older ztunnel refuses",
+		Affected: []Span{{From: "1.28.0"}},
+		Advice:   "expect it while istiod is newer than ztunnel",
+	},
+	{
+		ID: "WorkloadEntryCrash", Concern: ConcernGateway, Issue: "istio#59321",
+		Summary:  "istiod crashes on a WorkloadEntry of another network while the multi-network flag is off",
+		Affected: []Span{{From: "1.28.0", Before: "1.28.6"}, {From: "1.29.0", Before: "1.29.1"}}, Fixed: []string{"1.28.6", "1.29.1"},
+		Advice:  "turn the flag on first",
+		Handled: true,
+	},
+	{
+		ID: "CiliumExclusive", Concern: ConcernCilium,
+		Summary:  "Cilium removes other CNI plugins' configuration, and its BPF masquerade and default-deny policies catch the health probes of pods in the mesh",
+		Affected: []Span{{From: "1.0.0"}},
+		Advice:   "set cni.exclusive=false and no BPF masquerade with link-local addresses, and allow 169.254.7.127/32 by a CiliumClusterwideNetworkPolicy where the default is deny",
+	},
+	{
+		ID: "AzureCiliumManaged", Concern: ConcernAzureCNICilium,
+		Summary:  "AKS owns the configuration of Cilium, so cni.exclusive cannot be set, and a default-deny policy catches the health probes of pods in the mesh",
+		Affected: []Span{{From: "1.0.0"}},
+		Advice:   "try one node pool first: 10-azure-cilium.conflist and istio-cni must both stay in /etc/cni/net.d; allow 169.254.7.127/32 where the default is deny",
+	},
+	{
+		ID: "AzureNetworkPolicyManager", Concern: ConcernAzureCNI, Issue: "istio#45760",
+		Summary:  "Azure Network Policy Manager was reported not to see traffic that the mesh carries",
+		Affected: []Span{{From: "1.0.0"}},
+		Advice:   "use Calico or Cilium for network policies, or AuthorizationPolicies of the mesh",
 	},
 }

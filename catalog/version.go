@@ -30,11 +30,17 @@ func parse(version string) [3]int {
 	return parts
 }
 
-// minorOf returns "1.30" for "1.30.4".
-func minorOf(version string) string {
+// Minor returns "1.30" for "1.30.4".
+func Minor(version string) string {
 	parts := strings.SplitN(version, ".", 3)
 	if len(parts) < 2 {
 		return version
 	}
 	return parts[0] + "." + parts[1]
+}
+
+// Previous returns the minor before a minor: "1.29" for "1.30".
+func Previous(minor string) string {
+	parts := parse(minor)
+	return strconv.Itoa(parts[0]) + "." + strconv.Itoa(parts[1]-1)
 }

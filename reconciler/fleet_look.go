@@ -60,11 +60,12 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 		return found
 	}
 	found := look{head: head}
-	if held != nil && head == held.commit && f.Spec.Path == held.path {
+	seen := observed(now)
+	if held != nil && head == held.commit && f.Spec.Path == held.path && sameKubernetes(held.observed, seen) {
 		return found
 	}
 	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
-		found.accepted, found.problems, found.failure = l.render(repository, f.Spec.Path, head, now.members)
+		found.accepted, found.problems, found.failure = l.render(repository, f.Spec.Path, head, seen)
 	}
 	if found.failure == nil {
 		found.failure = guard(now, found.accepted)
@@ -84,7 +85,7 @@ func (l looker) fallBack(repository *source.Repository, found *look, f *v1alpha1
 	if before == "" || held != nil {
 		return
 	}
-	if last, _, failure := l.render(repository, f.Spec.Path, before, now.members); failure == nil {
+	if last, _, failure := l.render(repository, f.Spec.Path, before, observed(now)); failure == nil {
 		found.accepted = last
 	}
 }
@@ -139,7 +140,7 @@ func mayFollow(repository *source.Repository, f *v1alpha1.Fleet, before, head st
 }
 
 // render loads and renders one commit whole, or says why not.
-func (l looker) render(repository *source.Repository, path, commit string, current []v1alpha1.Member) (*accepted, fleet.Problems, *status.Failure) {
+func (l looker) render(repository *source.Repository, path, commit string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
 	snapshot, err := repository.Snapshot(commit)
 	if err != nil {
 		return nil, nil, sourceFailure(err)
@@ -148,7 +149,7 @@ func (l looker) render(repository *source.Repository, path, commit string, curre
 	if failure := invalid(problems); failure != nil {
 		return nil, problems, failure
 	}
-	result, err := l.renderer.Render(loaded, observed(current))
+	result, err := l.renderer.Render(loaded, seen)
 	if err != nil {
 		return nil, problems, &status.Failure{Reason: status.ReasonInvalidFleet, Stalled: true, Message: "render: " + err.Error()}
 	}
@@ -162,19 +163,36 @@ func (l looker) render(repository *source.Repository, path, commit string, curre
 	}
 	return &accepted{
 		commit: commit, branch: snapshot.Branch, path: path,
-		networks: loaded.Networks, members: loaded.Members, bundles: bundles,
+		networks: loaded.Networks, members: loaded.Members, bundles: bundles, observed: seen,
 	}, problems, nil
 }
 
 // observed tells the plan what members run, so that an omitted version keeps it.
-func observed(members []v1alpha1.Member) plan.Observed {
-	out := plan.Observed{}
-	for _, member := range members {
+func observed(now published) plan.Observed {
+	out := plan.Observed{Members: map[string]plan.Seen{}, TrustDomains: map[string]string{}}
+	networks := map[string]string{}
+	for _, network := range now.networks {
+		networks[network.Name] = network.Spec.Trust.Domain
+	}
+	for _, member := range now.members {
+		out.Members[member.Name] = plan.Seen{Release: member.Status.Release, Kubernetes: member.Status.KubernetesVersion}
 		if member.Status.Release != "" {
-			out[member.Name] = member.Status.Release
+			out.TrustDomains[member.Spec.ApplicationNetwork] = networks[member.Spec.ApplicationNetwork]
 		}
 	}
 	return out
+}
+
+// sameKubernetes tells whether members run the versions of Kubernetes that a
+// commit was planned for: channels lead elsewhere for others. A member that is
+// new since then changes nothing.
+func sameKubernetes(planned, now plan.Observed) bool {
+	for name, seen := range planned.Members {
+		if later, ok := now.Members[name]; ok && later.Kubernetes != seen.Kubernetes {
+			return false
+		}
+	}
+	return true
 }
 
 // invalid returns why problems stop a commit, or nil when none does.

@@ -202,6 +202,9 @@ func (r *memberReconciler) connect(ctx context.Context, m *v1alpha1.Member, mesh
 	if err != nil {
 		return nil, memberFailure(err)
 	}
+	if m.Status.KubernetesVersion, err = c.member.Kubernetes(); err != nil {
+		return nil, memberFailure(err)
+	}
 	return c, r.claim(ctx, m, string(uid), outcome, report)
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
 
 // accepted is a commit that loaded, validated and rendered whole.
@@ -19,6 +20,7 @@ type accepted struct {
 	networks []*v1alpha1.ApplicationNetwork
 	members  []*v1alpha1.Member
 	bundles  map[string]bundle.Bundle // by member name
+	observed plan.Observed            // that the bundles were planned with
 }
 
 // desired is what one member is held to.

@@ -9,6 +9,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/renderer"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
 
 // fleetOf returns a fleet of so many members on one release, in so many groups
@@ -45,12 +46,12 @@ func BenchmarkRenderFirst(b *testing.B) {
 func BenchmarkRenderMember(b *testing.B) {
 	f := fleetOf(b, 1, 1)
 	r := renderer.New(catalog.Builtin())
-	if _, err := r.Render(f, nil); err != nil {
+	if _, err := r.Render(f, plan.Observed{}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.Render(f, nil); err != nil {
+		if _, err := r.Render(f, plan.Observed{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 	"github.com/isthmus-mesh/isthmus/renderer/kustomize"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
 
 const (
@@ -151,7 +152,7 @@ func TestPatchesThatAreRefused(t *testing.T) {
 			"network.yaml": {Data: []byte(networkFile + "  patches:\n  - " + tt.patch + "\n")},
 			"member.yaml":  {Data: []byte(memberFile("one", "1.30.4"))},
 		})
-		result, err := shared.Render(f, nil)
+		result, err := shared.Render(f, plan.Observed{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +179,7 @@ func TestPatchesMatchByMember(t *testing.T) {
 			"alpha.yaml":   {Data: []byte(memberFile("alpha", "1.30.4"))},
 			"beta.yaml":    {Data: []byte(memberFile("beta", "1.30.4") + tt.member)},
 		})
-		result, err := shared.Render(f, nil)
+		result, err := shared.Render(f, plan.Observed{})
 		if err != nil {
 			t.Fatal(err)
 		}

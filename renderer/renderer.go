@@ -28,7 +28,7 @@ type Result struct {
 // what they run. The error is for charts that do not render, which is a fault of
 // the catalog and not of the fleet.
 func Render(f *fleet.Fleet, c *catalog.Catalog) (*Result, error) {
-	return New(c).Render(f, nil)
+	return New(c).Render(f, plan.Observed{})
 }
 
 // Renderer renders fleets and keeps what their members share. It may be used by
@@ -44,7 +44,7 @@ func New(c *catalog.Catalog) *Renderer {
 }
 
 // Render renders every member of the fleet. Observed is what members are seen
-// to run now, so that one without a version keeps it; nil is fine.
+// to run now, so that one without a version keeps it; the zero value is fine.
 func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, error) {
 	planned := plan.Make(f, r.catalog, observed)
 	result := &Result{Decisions: planned.Decisions, Problems: planned.Problems}

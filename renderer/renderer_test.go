@@ -70,7 +70,7 @@ func render(t testing.TB, f *fleet.Fleet) []bundle.Bundle {
 
 func renderBy(t testing.TB, r *renderer.Renderer, f *fleet.Fleet) []bundle.Bundle {
 	t.Helper()
-	result, err := r.Render(f, nil)
+	result, err := r.Render(f, plan.Observed{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -700,8 +700,8 @@ func TestARunningMemberKeepsItsRelease(t *testing.T) {
 		observed     plan.Observed
 		want, reason string
 	}{
-		{nil, "1.30.4", "a new member gets the Stable release"},
-		{plan.Observed{"one": "1.29.1"}, "1.29.1", "a running one keeps what it runs"},
+		{plan.Observed{}, "1.30.4", "a new member gets the Stable release"},
+		{plan.Observed{Members: map[string]plan.Seen{"one": {Release: "1.29.1"}}}, "1.29.1", "a running one keeps what it runs"},
 	} {
 		result, err := shared.Render(f, tt.observed)
 		if err != nil {

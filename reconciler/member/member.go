@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -136,6 +137,19 @@ func (m *Member) ClusterUID(ctx context.Context) (types.UID, error) {
 		return "", Wrap("read the identity of the cluster", err)
 	}
 	return system.UID, nil
+}
+
+// Kubernetes is the version of the API server, such as "1.34.1".
+func (m *Member) Kubernetes() (string, error) {
+	found, err := m.Discovery.ServerVersion()
+	if err != nil {
+		return "", Wrap("read the version of the API server", err)
+	}
+	parsed, err := version.ParseSemantic(found.GitVersion)
+	if err != nil {
+		return "", Wrap("read the version of the API server", err)
+	}
+	return fmt.Sprintf("%d.%d.%d", parsed.Major(), parsed.Minor(), parsed.Patch()), nil
 }
 
 // Close drops the member's idle connections. The member can still be used.

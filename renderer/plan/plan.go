@@ -1,7 +1,9 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,20 +12,22 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
-// The reasons of this package's problems.
-const (
-	ReasonUnknownRelease  = "UnknownRelease"
-	ReasonUnknownRunning  = "UnknownRunningRelease"
-	ReasonUnknownNetwork  = "UnknownNetwork"
-	ReasonKnownFaults     = "KnownFaults"
-	ReasonMinorSkipped    = "MinorSkipped"
-	ReasonMembersTooApart = "MembersTooFarApart"
-)
-
-// Observed is the release that each member was last seen to run, by member
-// name. A member that is not in it runs nothing of isthmus yet. Nil is fine: a
+// Observed is what the hub has seen of the fleet. The zero value is fine: a
 // preview without a hub observes nothing.
-type Observed map[string]string
+type Observed struct {
+	// Members by name. A member that is not in it runs nothing of isthmus yet.
+	Members map[string]Seen
+	// TrustDomains of the networks that have members, by name.
+	TrustDomains map[string]string
+}
+
+// Seen is what was last seen of one member; empty fields are not known.
+type Seen struct {
+	// Release that the member runs, such as "1.30.4".
+	Release string
+	// Kubernetes is the version of its API server, such as "1.34.1".
+	Kubernetes string
+}
 
 // Decision is what one member should run.
 type Decision struct {
@@ -36,6 +40,9 @@ type Decision struct {
 	Release catalog.Release
 	// Reason for the release, such as `version "1.30" of the network`.
 	Reason string
+
+	// where the fleet says which release.
+	where position
 }
 
 // Plan is what every member should run.
@@ -48,59 +55,69 @@ type Plan struct {
 
 // Make decides for every member of the fleet.
 func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
-	var p Plan
+	found := problems{}
 	gateways := map[string]bool{}
 	for _, network := range f.Networks {
 		gateways[network.Name] = f.NeedsGateways(network.Name)
 	}
+	var p Plan
 	for _, member := range f.Members {
 		network := f.Network(member.Spec.ApplicationNetwork)
 		if network == nil {
-			p.add(unknownNetwork(f, member))
+			found[unknownNetwork(f, member)] = true
 			continue
 		}
 		w := wishOf(f, network, member)
-		decision, problem := decide(c, w, observed[member.Name])
+		seen := seenOf(observed, member)
+		decision, problem := decide(c, w, seen)
 		if problem != nil {
-			p.add(f.ProblemAt(w.kind, w.name, w.path, *problem))
+			found[w.at(f, *problem)] = true
 			continue
 		}
 		decision.Member, decision.Network, decision.Gateway = member, network, gateways[network.Name]
+		decision.where = w.position
 		p.Decisions = append(p.Decisions, decision)
-		if problem := skipsMinor(decision, observed[member.Name]); problem != nil {
-			p.add(f.ProblemAt(w.kind, w.name, w.path, *problem))
-		}
 	}
-	for _, problem := range networkWarnings(f, c, p.Decisions) {
-		p.add(problem)
-	}
+	checkNetworks(scene{f, c, observed}, p.Decisions, found)
+	p.Problems = slices.Collect(maps.Keys(found))
 	p.Problems.Sort()
 	return p
 }
 
-// add tells a problem once: what a network gets wrong, all its members do.
-func (p *Plan) add(problem fleet.Problem) {
-	if !slices.Contains(p.Problems, problem) {
-		p.Problems = append(p.Problems, problem)
-	}
+// seenOf returns what is known of a member: what was seen goes before what the
+// fleet declares.
+func seenOf(observed Observed, member *v1alpha1.Member) Seen {
+	seen := observed.Members[member.Name]
+	seen.Kubernetes = cmp.Or(seen.Kubernetes, member.Spec.Cluster.KubernetesVersion)
+	return seen
+}
+
+// problems are told once: what a network gets wrong, all its members do.
+type problems map[fleet.Problem]bool
+
+// position is a field of the fleet.
+type position struct{ kind, name, path string }
+
+// at returns the problem with the file and line of the field.
+func (p position) at(f *fleet.Fleet, problem fleet.Problem) fleet.Problem {
+	return f.ProblemAt(p.kind, p.name, p.path, problem)
 }
 
 // wish is what the fleet says about a member's release, and where.
 type wish struct {
+	position
 	upgrade v1alpha1.Upgrade
-	// kind and name of the object that says it, and the path of the field.
-	kind, name, path string
 	// whose is for people: "the member" or "the network".
 	whose string
 }
 
 func wishOf(f *fleet.Fleet, network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) wish {
-	w := wish{kind: v1alpha1.MemberKind, name: member.Name, whose: "the member"}
+	w := wish{position: position{kind: v1alpha1.MemberKind, name: member.Name}, whose: "the member"}
 	if member.Spec.Upgrade != nil {
 		w.upgrade = *member.Spec.Upgrade
 	}
 	if inherits(f, network, member) {
-		w = wish{kind: v1alpha1.ApplicationNetworkKind, name: network.Name, whose: "the network", upgrade: *network.Spec.Upgrade}
+		w = wish{position: position{kind: v1alpha1.ApplicationNetworkKind, name: network.Name}, whose: "the network", upgrade: *network.Spec.Upgrade}
 	}
 	w.path = "spec.upgrade.version"
 	if w.upgrade.Mode == v1alpha1.UpgradeFullyManaged {
@@ -125,32 +142,43 @@ func inherits(f *fleet.Fleet, network *v1alpha1.ApplicationNetwork, member *v1al
 }
 
 // decide returns the release and its reason, or why there is none.
-func decide(c *catalog.Catalog, w wish, running string) (Decision, *fleet.Problem) {
+func decide(c *catalog.Catalog, w wish, seen Seen) (Decision, *fleet.Problem) {
 	switch {
 	case w.upgrade.Mode == v1alpha1.UpgradeFullyManaged:
-		channel := string(w.upgrade.Channel)
-		if channel == "" {
-			channel = catalog.Stable
-		}
-		return resolve(c, channel, "", fmt.Sprintf("channel %q of %s", channel, w.whose))
+		channel := cmp.Or(string(w.upgrade.Channel), catalog.Stable)
+		return follow(c, channel, seen, fmt.Sprintf("channel %q of %s", channel, w.whose))
 	case w.upgrade.Version != "":
-		return resolve(c, "", w.upgrade.Version, fmt.Sprintf("version %q of %s", w.upgrade.Version, w.whose))
-	case running == "":
-		return resolve(c, catalog.Stable, "", fmt.Sprintf("no version set, and new: channel %q", catalog.Stable))
+		release, err := c.Resolve("", w.upgrade.Version)
+		return decided(c, release, err, fmt.Sprintf("version %q of %s", w.upgrade.Version, w.whose))
+	case seen.Release == "":
+		return follow(c, catalog.Stable, seen, fmt.Sprintf("no version set, and new: channel %q", catalog.Stable))
 	}
-	release, known := c.Release(running)
+	release, known := c.Release(seen.Release)
 	if !known {
 		return Decision{}, &fleet.Problem{
 			Severity: fleet.SeverityError, Reason: ReasonUnknownRunning,
-			Message: fmt.Sprintf("no version set, and the release %q that the member runs is not in the catalog", running),
+			Message: fmt.Sprintf("no version set, and the release %q that the member runs is not in the catalog", seen.Release),
 			Hint:    "name a version: " + versions(c),
 		}
 	}
 	return Decision{Release: release, Reason: "no version set: keeps what it runs"}, nil
 }
 
-func resolve(c *catalog.Catalog, channel, version, reason string) (Decision, *fleet.Problem) {
-	release, err := c.Resolve(channel, version)
+// follow returns the release of a channel for the member's Kubernetes. A channel
+// takes nobody back: who has moved to a slower one waits for it.
+func follow(c *catalog.Catalog, channel string, seen Seen, reason string) (Decision, *fleet.Problem) {
+	release, err := c.ResolveChannel(channel, seen.Kubernetes)
+	running, known := c.Release(seen.Release)
+	switch newest, _ := c.ResolveChannel(channel, ""); {
+	case err == nil && known && catalog.Compare(running.Version, release.Version) > 0:
+		return Decision{Release: running, Reason: fmt.Sprintf("%s is at %s: keeps the newer one that it runs", reason, release.Version)}, nil
+	case err == nil && release.Version != newest.Version:
+		reason += " for Kubernetes " + seen.Kubernetes
+	}
+	return decided(c, release, err, reason)
+}
+
+func decided(c *catalog.Catalog, release catalog.Release, err error, reason string) (Decision, *fleet.Problem) {
 	if err != nil {
 		return Decision{}, &fleet.Problem{
 			Severity: fleet.SeverityError, Reason: ReasonUnknownRelease,
@@ -173,16 +201,4 @@ func unknownNetwork(f *fleet.Fleet, member *v1alpha1.Member) fleet.Problem {
 		Severity: fleet.SeverityError, Reason: ReasonUnknownNetwork,
 		Message: fmt.Sprintf("network %q is not in the fleet", member.Spec.ApplicationNetwork),
 	})
-}
-
-// skipsMinor warns of an upgrade in place that Istio does not support.
-func skipsMinor(d Decision, running string) *fleet.Problem {
-	if running == "" || catalog.Compare(running, d.Release.UpgradeFrom) >= 0 {
-		return nil
-	}
-	return &fleet.Problem{
-		Severity: fleet.SeverityWarning, Reason: ReasonMinorSkipped,
-		Message: fmt.Sprintf("member %q moves from %q to %q, which skips a minor", d.Member.Name, running, d.Release.Version),
-		Hint:    fmt.Sprintf("go by %s first", d.Release.UpgradeFrom),
-	}
 }

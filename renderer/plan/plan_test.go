@@ -34,6 +34,11 @@ func load(t *testing.T, networkSpec string, members ...string) *fleet.Fleet {
 	return f
 }
 
+// running is a fleet whose member one was seen to run the release.
+func running(release string) plan.Observed {
+	return plan.Observed{Members: map[string]plan.Seen{"one": {Release: release}}}
+}
+
 func TestMakeDecides(t *testing.T) {
 	tests := []struct {
 		network, upgrade, running string
@@ -51,7 +56,7 @@ func TestMakeDecides(t *testing.T) {
 		{"{upgrade: {version: 1.29.1}}", "{mode: SelfManaged}", "1.28.2", "1.28.2", "no version set: keeps what it runs", "the member's own, even without a version"},
 	}
 	for _, tt := range tests {
-		got := plan.Make(load(t, tt.network, "one: "+tt.upgrade), catalog.Builtin(), plan.Observed{"one": tt.running})
+		got := plan.Make(load(t, tt.network, "one: "+tt.upgrade), catalog.Builtin(), running(tt.running))
 		if len(got.Decisions) != 1 {
 			t.Errorf("%s: %d decisions: %v", tt.reason, len(got.Decisions), got.Problems)
 			continue
@@ -72,41 +77,41 @@ func TestMakeReportsProblems(t *testing.T) {
 		reason  string
 	}{
 		{
-			"{}", []string{"one: {version: 1.26.0}"}, nil,
+			"{}", []string{"one: {version: 1.26.0}"}, plan.Observed{},
 			[]string{`error UnknownRelease one.yaml:7: spec.upgrade.version: release "1.26.0" is not in the catalog`},
 			"an unknown release is an error where it is written",
 		},
 		{
-			"{upgrade: {version: 1.99.0}}", []string{"one", "two"}, nil,
+			"{upgrade: {version: 1.99.0}}", []string{"one", "two"}, plan.Observed{},
 			[]string{
 				`error UnknownRelease network.yaml:4: spec.upgrade.version: release "1.99.0" is not in the catalog`,
 			},
 			"one mistake in the network is told once, not per member",
 		},
 		{
-			"{}", []string{"one"}, plan.Observed{"one": "1.26.3"},
+			"{}", []string{"one"}, running("1.26.3"),
 			[]string{`error UnknownRunningRelease network.yaml:4: spec.upgrade.version: no version set, and the release "1.26.3" that the member runs is not in the catalog`},
 			"what cannot be rendered cannot be kept",
 		},
 		{
-			"{}", []string{"one: {version: 1.31.0}"}, plan.Observed{"one": "1.29.1"},
-			[]string{`warning MinorSkipped one.yaml:7: spec.upgrade.version: member "one" moves from "1.29.1" to "1.31.0", which skips a minor`},
+			"{}", []string{"one: {version: 1.31.0}"}, running("1.29.1"),
+			[]string{`error MinorSkipped one.yaml:7: spec.upgrade.version: member "one" moves from "1.29.1" to "1.31.0", which skips a minor`},
 			"Istio upgrades one minor at a time",
 		},
 		{
-			"{}", []string{"one: {version: 1.31.0}"}, plan.Observed{"one": "1.30.4"}, nil,
+			"{}", []string{"one: {version: 1.31.0}"}, running("1.30.4"), nil,
 			"the next minor is fine",
 		},
 		{
-			"{}", []string{"one: {version: 1.30.4}", "two: {version: 1.31.0}"}, nil, nil,
+			"{}", []string{"one: {version: 1.30.4}", "two: {version: 1.31.0}"}, plan.Observed{}, nil,
 			"neighbours without known faults are fine",
 		},
 		{
-			"{}", []string{"one: {version: 1.29.1}"}, nil, nil,
+			"{}", []string{"one: {version: 1.29.1}"}, plan.Observed{}, nil,
 			"faults between members do not concern one alone",
 		},
 		{
-			"{}", []string{"one: {version: 1.29.1}", "two: {version: 1.29.1}"}, nil,
+			"{}", []string{"one: {version: 1.29.1}", "two: {version: 1.29.1}"}, plan.Observed{},
 			[]string{`warning KnownFaults one.yaml:7: spec.upgrade.version: release "1.29.1" has known faults that concern network "prod": PeerRotationGap, PeerRotationStaleAmbient, PeerLeak, ReadyBeforePeers, GatewayDenyAll`},
 			"known faults are told once per release",
 		},
@@ -123,7 +128,7 @@ func TestMakeReportsProblems(t *testing.T) {
 }
 
 func TestMembersTooFarApart(t *testing.T) {
-	got := plan.Make(load(t, "{}", "one: {version: 1.28.2}", "two: {version: 1.31.0}"), catalog.Builtin(), nil)
+	got := plan.Make(load(t, "{}", "one: {version: 1.28.2}", "two: {version: 1.31.0}"), catalog.Builtin(), plan.Observed{})
 	var reasons []string
 	for _, p := range got.Problems {
 		reasons = append(reasons, p.Reason)

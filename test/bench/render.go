@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/renderer"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
 	"github.com/isthmus-mesh/isthmus/test/rig"
 )
 
@@ -57,7 +58,7 @@ func render(r *renderer.Renderer, files fstest.MapFS) (bundles []bundle.Bundle, 
 		return nil, 0, 0, fmt.Errorf("load the fleet: %v", problems)
 	}
 	load = time.Since(start)
-	result, err := r.Render(f, nil)
+	result, err := r.Render(f, plan.Observed{})
 	if err != nil {
 		return nil, 0, 0, err
 	}
