@@ -86,6 +86,7 @@ Exit codes: 0 fine, 1 problems or a difference, 2 could not run.`,
 		newRun(),
 		newStatus(p),
 		newCatalog(p),
+		newSchema(p),
 		newVersion(p),
 	)
 	return root
