@@ -32,6 +32,8 @@ const (
 	ReasonCommitNotFound Reason = "CommitNotFound"
 	// ReasonTooLarge: the fleet's folder exceeds a limit of this package.
 	ReasonTooLarge Reason = "RepositoryTooLarge"
+	// ReasonInvalidTree: the commit has entries that no folder can have.
+	ReasonInvalidTree Reason = "InvalidTree"
 	// ReasonInvalidURL: the URL has a scheme that is not allowed.
 	ReasonInvalidURL Reason = "InvalidURL"
 )

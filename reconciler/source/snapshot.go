@@ -3,21 +3,20 @@ package source
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
-	"testing/fstest"
 
+	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
 // Limits on what one commit may hold below the fleet's path. A fleet of a
 // thousand members is about 2 MiB in as many files.
 const (
-	MaxFiles = 20_000
+	MaxFiles = 20_000 // and folders
 	MaxBytes = 64 << 20
 )
 
@@ -44,73 +43,38 @@ func CommitOf(revision string) string {
 	return commit
 }
 
-// Snapshot reads one commit, which must have been fetched before.
+// Snapshot reads one commit, which must have been fetched before. It returns
+// everything below the fleet's path or an error. When the local copy lacks a
+// part of the commit, it is removed, so that the next fetch makes it anew.
 func (r *Repository) Snapshot(commit string) (Snapshot, error) {
-	tree, err := r.tree(commit)
+	repository, err := r.open()
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("open local copy of %q: %w", r.options.URL, err)
+	}
+	tree, err := r.tree(repository, commit)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	// A map of files is all that is needed: the commit never changes, and links
-	// keep their mode so that the loader can refuse them by name.
-	files := fstest.MapFS{}
-	total := int64(0)
-	walker := object.NewTreeWalker(tree, true, nil)
-	defer walker.Close()
-	for {
-		name, entry, err := walker.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return Snapshot{}, fmt.Errorf("walk commit %q: %w", commit, err)
-		}
-		if entry.Mode == filemode.Dir {
-			continue
-		}
-		file, err := readEntry(tree, name, entry)
-		if err != nil {
-			return Snapshot{}, fmt.Errorf("read %q at commit %q: %w", name, commit, err)
-		}
-		total += int64(len(file.Data))
-		if len(files) >= MaxFiles || total > MaxBytes {
-			return Snapshot{}, &Error{Reason: ReasonTooLarge,
-				Message: fmt.Sprintf("commit %q holds more than %d files or %d MiB below path %q", commit, MaxFiles, MaxBytes>>20, r.options.Path),
-				Hint:    "point spec.path at the fleet's own folder"}
-		}
-		files[name] = file
+	w := walker{objects: repository.Storer, files: newFiles()}
+	err = w.folder(tree, "", 0)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return Snapshot{}, &Error{Reason: ReasonTooLarge,
+			Message: fmt.Sprintf("commit %q holds more than %d files and folders or %d MiB below path %q", commit, MaxFiles, MaxBytes>>20, r.options.Path),
+			Hint:    "point spec.path at the fleet's own folder"}
+	case errors.Is(err, object.ErrMalformedTree):
+		return Snapshot{}, &Error{Reason: ReasonInvalidTree, Message: fmt.Sprintf("commit %q", commit), Hint: "`git fsck` says more", Err: err}
+	case errors.Is(err, plumbing.ErrObjectNotFound):
+		err = errors.Join(err, os.RemoveAll(r.directory))
 	}
-	return Snapshot{Commit: commit, Branch: r.options.Branch, FS: files}, nil
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("commit %q: %w", commit, err)
+	}
+	return Snapshot{Commit: commit, Branch: r.options.Branch, FS: w.files}, nil
 }
 
-// readEntry reads one file; its size is checked before its content is read.
-func readEntry(tree *object.Tree, name string, entry object.TreeEntry) (*fstest.MapFile, error) {
-	switch entry.Mode {
-	case filemode.Submodule:
-		return &fstest.MapFile{Mode: fs.ModeIrregular | 0o444}, nil
-	case filemode.Symlink:
-		return &fstest.MapFile{Mode: fs.ModeSymlink | 0o777}, nil
-	}
-	blob, err := tree.TreeEntryFile(&entry)
-	if err != nil {
-		return nil, err
-	}
-	if blob.Size > MaxBytes {
-		return &fstest.MapFile{}, &Error{Reason: ReasonTooLarge, Message: fmt.Sprintf("%q is larger than %d MiB", name, MaxBytes>>20)}
-	}
-	reader, err := blob.Reader()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = reader.Close() }()
-	data, err := io.ReadAll(reader)
-	return &fstest.MapFile{Data: data, Mode: 0o444}, err
-}
-
-func (r *Repository) tree(commit string) (*object.Tree, error) {
-	repository, err := r.open()
-	if err != nil {
-		return nil, fmt.Errorf("open local copy of %q: %w", r.options.URL, err)
-	}
+// tree returns the folder of the fleet in a commit.
+func (r *Repository) tree(repository *git.Repository, commit string) (*object.Tree, error) {
 	c, err := repository.CommitObject(plumbing.NewHash(commit))
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		return nil, &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("repository %q has no commit %q", r.options.URL, commit)}
