@@ -80,6 +80,23 @@ func BenchmarkRender1000In10Groups(b *testing.B) {
 	}
 }
 
+// BenchmarkRender1000Patched renders a thousand members from nothing, with two
+// patches that are for objects of which each member has its own.
+func BenchmarkRender1000Patched(b *testing.B) {
+	files := fstest.MapFS{"network.yaml": {Data: []byte(networkFile + networkPatches)}}
+	for i := range 1000 {
+		name := fmt.Sprintf("member-%04d", i)
+		files[name+".yaml"] = &fstest.MapFile{Data: []byte(memberFile(name, "1.30.4"))}
+	}
+	f := load(b, files)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := renderer.Render(f, catalog.Builtin()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkFiles1000 lays out a thousand rendered members as files.
 func BenchmarkFiles1000(b *testing.B) {
 	bundles := render(b, fleetOf(b, 1000, 1))

@@ -9,7 +9,9 @@
 // Patches of the fleet are applied last, to the objects themselves: bundles and
 // the files made from them hold objects already patched, so that what a person
 // builds from the files is what is applied. A member without patches never meets
-// Kustomize.
+// Kustomize. Kustomize runs once for what members share, also where they differ in
+// no more than their names, networks and addresses: what it makes is then filled in
+// for each. Where a patch looks at one of these, it runs for that member alone.
 //
 // Bundles are sorted by member name. A fleet with an error in it renders
 // nothing: a member is never given half of what was meant.

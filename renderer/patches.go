@@ -12,6 +12,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/renderer/ambient"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 	"github.com/isthmus-mesh/isthmus/renderer/kustomize"
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
@@ -39,7 +40,7 @@ type patcher struct {
 	patches map[holder][]*patch
 
 	mu       sync.Mutex
-	made     map[application]*result
+	results  map[application]*result
 	problems map[fleet.Problem]bool
 }
 
@@ -54,16 +55,18 @@ type patch struct {
 	matched bool
 }
 
-// application is a patch on an object: what members share is patched once.
+// application is a patch on a draft: what members share is patched once. An
+// object may be equal to a draft, and its text no stand-in.
 type application struct {
 	patch  *patch
 	digest string
+	open   bool
 }
 
 type result struct {
-	once   sync.Once
-	object bundle.Object
-	err    error
+	once  sync.Once
+	draft ambient.Draft
+	err   error
 }
 
 // newPatcher reads the patches of the networks and of the planned members. A
@@ -71,7 +74,7 @@ type result struct {
 func newPatcher(f *fleet.Fleet, decisions []plan.Decision) *patcher {
 	p := &patcher{
 		fleet: f, patches: map[holder][]*patch{},
-		made: map[application]*result{}, problems: map[fleet.Problem]bool{},
+		results: map[application]*result{}, problems: map[fleet.Problem]bool{},
 	}
 	for _, d := range decisions {
 		p.read(holder{v1alpha1.ApplicationNetworkKind, d.Network.Name}, d.Network.Spec.Patches)
@@ -95,49 +98,95 @@ func (p *patcher) read(h holder, written []v1alpha1.Patch) {
 	}
 }
 
-// apply returns the objects with the network's patches and then the member's. A
-// member without any gets the objects as they are.
-func (p *patcher) apply(d plan.Decision, objects []bundle.Object) []bundle.Object {
+// apply returns the member's objects with the network's patches and then the
+// member's.
+func (p *patcher) apply(d plan.Decision, drafts []ambient.Draft, values ambient.Values) ([]bundle.Object, error) {
 	patches := slices.Concat(
 		p.patches[holder{v1alpha1.ApplicationNetworkKind, d.Network.Name}],
 		p.patches[holder{v1alpha1.MemberKind, d.Member.Name}])
-	if len(patches) == 0 {
-		return objects
-	}
-	out := slices.Clone(objects)
-	for _, patch := range patches {
-		for i, object := range out {
-			if patch.patch.Matches(object.Object) {
-				out[i] = p.one(patch, object)
+	objects := make([]bundle.Object, 0, len(drafts))
+	for _, draft := range drafts {
+		var err error
+		for _, patch := range patches {
+			if !patch.patch.Matches(values.Named(draft)) {
+				continue
+			}
+			if draft, err = p.one(patch, draft, values); err != nil {
+				return nil, err
 			}
 		}
+		if draft, err = values.Fill(draft); err != nil {
+			return nil, err
+		}
+		objects = append(objects, draft.Object)
 	}
-	return out
+	return objects, nil
 }
 
-// one applies a patch to an object. What cannot be patched is reported and
-// stays as it is.
-func (p *patcher) one(patch *patch, object bundle.Object) bundle.Object {
-	p.mu.Lock()
-	patch.matched = true
-	key := application{patch, object.Digest}
-	entry := p.made[key]
-	if entry == nil {
-		entry = &result{}
-		p.made[key] = entry
+// one applies a patch to a member's object: to a draft that many members share,
+// if it comes to the same. What cannot be patched is reported and stays as it
+// is. The error is for objects that cannot be encoded.
+func (p *patcher) one(patch *patch, draft ambient.Draft, values ambient.Values) (ambient.Draft, error) {
+	shared, err := values.Abstract(draft)
+	if err != nil {
+		return draft, err
 	}
-	p.mu.Unlock()
-	entry.once.Do(func() { entry.object, entry.err = patched(patch.patch, object) })
-	if entry.err == nil {
-		return entry.object
+	if !sameForAll(patch.patch, shared, values) {
+		if shared, err = values.Fill(shared); err != nil {
+			return draft, err
+		}
+	}
+	after, refused := p.made(patch, shared)
+	if refused != nil && shared.Open() && ownText(refused.Error()) {
+		if shared, err = values.Fill(shared); err != nil {
+			return draft, err
+		}
+		after, refused = p.made(patch, shared)
+	}
+	if refused == nil {
+		return after, nil
 	}
 	reason, hint := ReasonPatchFails, ""
 	var refusal *notAllowed
-	if errors.As(entry.err, &refusal) {
+	if errors.As(refused, &refusal) {
 		reason, hint = ReasonPatchNotAllowed, refusal.hint
 	}
-	p.report(patch, reason, fmt.Sprintf("%s: %v", describe(object.Object), entry.err), hint)
-	return object
+	p.report(patch, reason, fmt.Sprintf("%s: %v", describe(values.Named(shared)), refused), hint)
+	return draft, nil
+}
+
+// ownText reports whether an error may have a stand-in in it, whole or cut off.
+func ownText(message string) bool {
+	return strings.Contains(message, ambient.StandInPrefix) || strings.HasSuffix(message, "…")
+}
+
+// sameForAll reports whether patching the draft and then filling it in gives
+// what patching the member's own object gives. A patch looks at strings only to
+// compare them: with its own, and, for what elements of a list are known by,
+// with each other.
+func sameForAll(patch *kustomize.Patch, draft ambient.Draft, values ambient.Values) bool {
+	return !draft.Keyed() && !patch.MentionsPart(ambient.StandInPrefix) &&
+		!slices.ContainsFunc(values.Strings(draft), patch.Mentions)
+}
+
+// made returns the draft with the patch applied, made once for all members.
+func (p *patcher) made(patch *patch, draft ambient.Draft) (ambient.Draft, error) {
+	key := application{patch, draft.Digest, draft.Open()}
+	p.mu.Lock()
+	patch.matched = true
+	entry := p.results[key]
+	if entry == nil {
+		entry = &result{}
+		p.results[key] = entry
+	}
+	p.mu.Unlock()
+	entry.once.Do(func() {
+		var object bundle.Object
+		if object, entry.err = patched(patch.patch, draft.Object); entry.err == nil {
+			entry.draft = draft.Become(object)
+		}
+	})
+	return entry.draft, entry.err
 }
 
 // notAllowed is the error for a patch that does what no patch may.

@@ -75,13 +75,17 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 
 // member renders one member.
 func (r *Renderer) member(d plan.Decision, patches *patcher) (bundle.Bundle, error) {
-	objects, err := r.engine.Objects(ambient.Request{Network: d.Network, Member: d.Member, Release: d.Release, Gateway: d.Gateway})
+	drafts, values, err := r.engine.Drafts(ambient.Request{Network: d.Network, Member: d.Member, Release: d.Release, Gateway: d.Gateway})
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
+	}
+	objects, err := patches.apply(d, drafts, values)
+	if err != nil {
+		return bundle.Bundle{}, fmt.Errorf("patch member %q: %w", d.Member.Name, err)
 	}
 	return bundle.New(bundle.Target{
 		Member: d.Member.Name, Network: d.Network.Name,
 		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
 		Release:         d.Release.Version,
-	}, patches.apply(d, objects))
+	}, objects)
 }

@@ -2,7 +2,6 @@ package ambient
 
 import (
 	"fmt"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -117,60 +116,4 @@ func dropNulls(value any) {
 			dropNulls(element)
 		}
 	}
-}
-
-// replace returns the value with the replacer run over each of its strings, and
-// whether any changed. Values without a change are returned as they are, not
-// copied.
-func replace(value any, replacer *strings.Replacer) (any, bool) {
-	switch value := value.(type) {
-	case string:
-		replaced := replacer.Replace(value)
-		return replaced, replaced != value
-	case map[string]any:
-		return replaceMap(value, replacer)
-	case []any:
-		return replaceSlice(value, replacer)
-	default:
-		return value, false
-	}
-}
-
-func replaceMap(value map[string]any, replacer *strings.Replacer) (any, bool) {
-	var out map[string]any
-	for key, element := range value {
-		replaced, changed := replace(element, replacer)
-		if !changed {
-			continue
-		}
-		if out == nil {
-			out = make(map[string]any, len(value))
-			for k, v := range value {
-				out[k] = v
-			}
-		}
-		out[key] = replaced
-	}
-	if out == nil {
-		return value, false
-	}
-	return out, true
-}
-
-func replaceSlice(value []any, replacer *strings.Replacer) (any, bool) {
-	var out []any
-	for i, element := range value {
-		replaced, changed := replace(element, replacer)
-		if !changed {
-			continue
-		}
-		if out == nil {
-			out = append(out, value...)
-		}
-		out[i] = replaced
-	}
-	if out == nil {
-		return value, false
-	}
-	return out, true
 }

@@ -31,8 +31,8 @@
 // Charts are parsed and run once for each mesh (a release with what a network
 // settles, and the components' settings that members have in common), with
 // stand-ins for what a member settles alone. A setting of one component runs
-// that component's chart again and no other. For each member the
-// stand-ins are replaced, in decoded strings; objects without any are shared by
-// all members. An [Engine] keeps this between renderings and may be used by
+// that component's chart again and no other. [Engine.Drafts] returns these;
+// [Values] replaces the stand-ins for each member, in decoded strings, and drafts
+// without any are shared by all members. An [Engine] keeps this between renderings and may be used by
 // several goroutines at once.
 package ambient

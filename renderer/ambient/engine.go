@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,17 +15,12 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
-// standIn is what charts are run with in place of a member's identity. No name
-// in a fleet has an upper-case letter or an underscore, so it cannot occur by
-// chance.
-var standIn = identity{cluster: "ISTHMUS_CLUSTER", network: "ISTHMUS_NETWORK"}
-
 // Engine renders members and keeps what they share. Make one with [New]; it may
 // be used by several goroutines at once.
 type Engine struct {
 	mu     sync.Mutex
 	meshes map[mesh]*charts
-	crds   map[string]*charts // by release, with a stand-in for the network
+	crds   map[string]*charts // by release, without a network's label
 	owned  map[ownedBy]*charts
 	runs   map[ran]*charts
 }
@@ -37,10 +31,11 @@ type ran struct{ release, network, namespace, chart, values string }
 // ownedBy names the CRDs of a release on the members of one network.
 type ownedBy struct{ network, release string }
 
-// charts are rendered charts, made once.
+// charts are rendered charts, made once: objects or drafts.
 type charts struct {
 	once    sync.Once
 	objects []bundle.Object
+	drafts  []Draft
 	err     error
 }
 
@@ -59,32 +54,28 @@ type Request struct {
 	Gateway bool
 }
 
-// Objects returns what a member should run, in no particular order. Objects may
-// be shared with other members' and must not be changed.
-func (e *Engine) Objects(r Request) ([]bundle.Object, error) {
+// Drafts returns what a member should run, in no particular order, and what it
+// puts in the place of the stand-ins. Drafts may be shared with other members.
+func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
+	values := newValues(identityOf(r.Member))
 	crds, err := e.definitions(r.Network.Name, r.Release)
 	if err != nil {
-		return nil, err
+		return nil, values, err
 	}
-	shared, err := e.mesh(r.Network, r.Member, r.Release)
+	shared, err := e.mesh(r, values.identity)
 	if err != nil {
-		return nil, err
-	}
-	id := identity{cluster: r.Member.Name, network: r.Member.Spec.Connectivity.Network}
-	objects, err := fill(shared, id)
-	if err != nil {
-		return nil, err
+		return nil, values, err
 	}
 	own, err := memberObjects(r)
 	if err != nil {
-		return nil, err
+		return nil, values, err
 	}
-	return append(append(objects, crds...), own...), nil
+	return slices.Concat(shared, crds, closed(own)), values, nil
 }
 
 // definitions returns Istio's CRDs of the release for the members of a network.
 // They are decoded once for all networks; only their metadata is copied.
-func (e *Engine) definitions(network string, release catalog.Release) ([]bundle.Object, error) {
+func (e *Engine) definitions(network string, release catalog.Release) ([]Draft, error) {
 	e.mu.Lock()
 	entry, shared := e.owned[ownedBy{network, release.Version}], e.crds[release.Version]
 	if entry == nil {
@@ -100,9 +91,10 @@ func (e *Engine) definitions(network string, release catalog.Release) ([]bundle.
 		shared.once.Do(func() { shared.objects, shared.err = renderDefinitions(release) })
 		if entry.err = shared.err; entry.err == nil {
 			entry.objects, entry.err = own(shared.objects, network)
+			entry.drafts = closed(entry.objects)
 		}
 	})
-	return entry.objects, entry.err
+	return entry.drafts, entry.err
 }
 
 // own returns the objects with the network's label.
@@ -125,11 +117,14 @@ func own(shared []bundle.Object, network string) ([]bundle.Object, error) {
 	return out, nil
 }
 
-// mesh returns the charts of a mesh but for the CRDs, with stand-ins.
-func (e *Engine) mesh(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) ([]bundle.Object, error) {
-	key, err := meshOf(network, member, release)
+// mesh returns the charts of the member's mesh but for the CRDs, with stand-ins.
+func (e *Engine) mesh(r Request, id identity) ([]Draft, error) {
+	key, err := meshOf(r.Network, r.Member, r.Release)
 	if err != nil {
 		return nil, err
+	}
+	if key.mentions(StandInPrefix) {
+		key.alone = id
 	}
 	e.mu.Lock()
 	entry := e.meshes[key]
@@ -138,8 +133,25 @@ func (e *Engine) mesh(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Mem
 		e.meshes[key] = entry
 	}
 	e.mu.Unlock()
-	entry.once.Do(func() { entry.objects, entry.err = e.renderMesh(release, key, standIn) })
-	return entry.objects, entry.err
+	entry.once.Do(func() { entry.drafts, entry.err = e.drafts(r.Release, key) })
+	return entry.drafts, entry.err
+}
+
+// drafts renders a mesh, with stand-ins unless it is one member's alone.
+func (e *Engine) drafts(release catalog.Release, m mesh) ([]Draft, error) {
+	if m.alone != (identity{}) {
+		objects, err := e.renderMesh(release, m, m.alone)
+		return closed(objects), err
+	}
+	objects, err := e.renderMesh(release, m, standIn)
+	if err != nil {
+		return nil, err
+	}
+	drafts := make([]Draft, len(objects))
+	for i, object := range objects {
+		drafts[i] = newDraft(object)
+	}
+	return drafts, nil
 }
 
 // meshOf returns what the member has in common with others.
@@ -246,28 +258,4 @@ func render(release catalog.Release, m mesh, j job) ([]bundle.Object, error) {
 		objects = append(objects, made)
 	}
 	return objects, nil
-}
-
-// fill puts a member's identity in the place of the stand-ins.
-func fill(shared []bundle.Object, id identity) ([]bundle.Object, error) {
-	replacer := standInReplacer(id)
-	objects := make([]bundle.Object, 0, len(shared)+len(shared)/2)
-	for _, object := range shared {
-		replaced, changed := replace(object.Object.Object, replacer)
-		if !changed {
-			objects = append(objects, object)
-			continue
-		}
-		own, err := bundle.NewObject(object.Stage, &unstructured.Unstructured{Object: replaced.(map[string]any)})
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, own)
-	}
-	return objects, nil
-}
-
-// standInReplacer puts an identity in the place of the stand-ins.
-func standInReplacer(id identity) *strings.Replacer {
-	return strings.NewReplacer(standIn.cluster, id.cluster, standIn.network, id.network)
 }

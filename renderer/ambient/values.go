@@ -1,6 +1,7 @@
 package ambient
 
 import (
+	"strings"
 	"time"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
@@ -21,14 +22,23 @@ type mesh struct {
 	collector v1alpha1.Collector
 	// components are the settings in effect, as JSON; empty without any.
 	components string
+	// alone is the only member of the mesh; zero when there may be others.
+	alone identity
 }
 
-// identity is what a member settles in the charts.
+// mentions reports whether text that a fleet may choose has s in it.
+func (m mesh) mentions(s string) bool {
+	return strings.Contains(m.trustDomain, s) || strings.Contains(m.components, s)
+}
+
+// identity is what a member settles alone.
 type identity struct {
 	// cluster is the member's name: istiod's cluster id and ztunnel's.
 	cluster string
 	// network is the L3 network of the member's pods.
 	network string
+	// address and subnet of the east-west gateway; no chart has them.
+	address, subnet string
 }
 
 // istiodEnv returns istiod's feature flags. Each is set although some are

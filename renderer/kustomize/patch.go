@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -36,16 +37,19 @@ type Patch struct {
 	labels, annotations labels.Selector
 	// exact is the object that a patch without a target names, else nil.
 	exact *resid.ResId
+	// texts are all strings and numbers in the patch, as text.
+	texts map[string]bool
 }
 
 // NewPatch reads a patch as it is written in a fleet. It accepts less than
 // Kustomize: one document, inline.
 func NewPatch(written v1alpha1.Patch) (*Patch, error) {
-	p := &Patch{}
+	p := &Patch{texts: map[string]bool{}}
 	var content any
 	if err := yaml.UnmarshalStrict([]byte(written.Patch), &content); err != nil {
 		return nil, fmt.Errorf("read patch: %w", err)
 	}
+	p.collect(content)
 	switch content := content.(type) {
 	case map[string]any:
 		p.merge = content
@@ -62,6 +66,39 @@ func NewPatch(written v1alpha1.Patch) (*Patch, error) {
 		return p, p.nameItself()
 	}
 	return p, p.selectBy(*written.Target)
+}
+
+// collect fills texts.
+func (p *Patch) collect(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, element := range value {
+			p.texts[key] = true
+			p.collect(element)
+		}
+	case []any:
+		for _, element := range value {
+			p.collect(element)
+		}
+	case nil:
+	default:
+		p.texts[fmt.Sprint(value)] = true
+	}
+}
+
+// Mentions reports whether a string or a number in the patch is the text. What a
+// patch does to an object depends on the object's strings only by comparing them
+// with those of the patch, and, in lists, with each other.
+func (p *Patch) Mentions(text string) bool { return p.texts[text] }
+
+// MentionsPart reports whether the text is part of a string in the patch.
+func (p *Patch) MentionsPart(text string) bool {
+	for known := range p.texts {
+		if strings.Contains(known, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // nameItself takes the target from the patch.
@@ -105,13 +142,22 @@ func (p *Patch) Matches(object *unstructured.Unstructured) bool {
 		p.labels.Matches(labels.Set(object.GetLabels())) && p.annotations.Matches(labels.Set(object.GetAnnotations()))
 }
 
+// kinds are Kustomize's own names of kinds ([resid.Gvk]), by ours: the built-in
+// schemas, in which they are looked up, are always the same.
+var kinds sync.Map
+
 // identify names an object as Kustomize does, which looks its kind up in the
 // schemas that a build may be replacing at the same time.
 func identify(object *unstructured.Unstructured) resid.ResId {
-	one.Lock()
-	defer one.Unlock()
 	gvk := object.GroupVersionKind()
-	return resid.NewResIdWithNamespace(resid.NewGvk(gvk.Group, gvk.Version, gvk.Kind), object.GetName(), object.GetNamespace())
+	kind, ok := kinds.Load(gvk)
+	if !ok {
+		one.Lock()
+		kind = resid.NewGvk(gvk.Group, gvk.Version, gvk.Kind)
+		one.Unlock()
+		kinds.Store(gvk, kind)
+	}
+	return resid.NewResIdWithNamespace(kind.(resid.Gvk), object.GetName(), object.GetNamespace())
 }
 
 // Apply returns the object with the patch applied; the object itself does not
