@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
@@ -22,9 +24,10 @@ type document struct {
 	kind, name string
 	// failed are the paths that the schema has refused.
 	failed []string
-	// One of the two is set, by kind.
+	// One of the three is set, by kind.
 	network *v1alpha1.ApplicationNetwork
 	member  *v1alpha1.Member
+	object  *unstructured.Unstructured
 }
 
 // refused reports whether the schema has refused the field, what holds it or
@@ -86,8 +89,9 @@ var ours = regexp.MustCompile(`isthmus\.dev|kind['"]?\s*:\s*['"]?(?:ApplicationN
 
 func mentionsIsthmus(text []byte) bool { return ours.Match(text) }
 
-// readChunk adds the object of a chunk, and reports what follows it in vain.
-func (l *loader) readChunk(file string, chunk chunk) {
+// readChunk hands over the root of each document of a chunk, and reports a chunk
+// that cannot be read.
+func (l *loader) readChunk(file string, chunk chunk, add func(root *yaml.Node)) {
 	first := chunk.before - bytes.Count(chunk.head, []byte("\n")) + 1
 	if line, message, hint := illegible(slices.Concat(chunk.head, chunk.text)); message != "" {
 		l.unreadable(Problem{File: file, Line: first + line, Reason: ReasonEncoding, Message: message, Hint: hint})
@@ -105,11 +109,11 @@ func (l *loader) readChunk(file string, chunk chunk) {
 			line, message, hint := explain(line, message, chunk.text)
 			// What ends too early is missed on the line after the last.
 			line = min(line, 1+bytes.Count(bytes.TrimRight(chunk.text, "\r\n"), []byte("\n")))
-			l.unreadable(Problem{File: file, Line: chunk.before + line, Reason: ReasonSyntax, Message: message, Hint: hint})
+			l.unreadable(Problem{File: file, Line: chunk.before + line, Reason: ReasonSyntax, Message: message, Hint: cmp.Or(hint, templateHint(chunk.text))})
 			return
 		}
 		if len(node.Content) == 1 {
-			l.readRoot(file, chunk.before, node.Content[0])
+			add(node.Content[0])
 		}
 	}
 }

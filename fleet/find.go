@@ -25,6 +25,9 @@ func (l *loader) find(fsys fs.FS) []string {
 				Hint:    "give the fleet a folder of its own and set its path"})
 			return fs.SkipAll
 		}
+		if entry.Type()&fs.ModeSymlink != 0 {
+			l.links[name] = true
+		}
 		switch kind := kindOf(name, entry); kind {
 		case entryYAML:
 			files = append(files, name)

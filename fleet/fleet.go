@@ -10,6 +10,8 @@ type Fleet struct {
 	Members []*v1alpha1.Member
 
 	positions positions
+	// manifests by network.
+	manifests map[string][]*Manifest
 }
 
 // Network returns the network with the given name, or nil.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	yaml "go.yaml.in/yaml/v3"
+
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
@@ -29,7 +31,7 @@ const (
 // Problems are sorted by file and line, and hold nothing that could drive a
 // terminal or start a line of its own, whatever the files hold.
 func Load(fsys fs.FS) (*Fleet, Problems) {
-	l := loader{whole: true}
+	l := loader{whole: true, links: map[string]bool{}}
 	files := l.find(fsys)
 	for _, file := range files {
 		if !l.full {
@@ -42,12 +44,15 @@ func Load(fsys fs.FS) (*Fleet, Problems) {
 			Hint:    "check the path of the fleet; `isthmus init` writes one to start from"})
 	}
 	set := newDocuments(l.documents, l.whole)
+	l.readManifests(fsys, files, set)
 	set.fillDefaults()
 	l.problems = append(l.problems, set.check()...)
 	for i := range l.problems {
 		l.problems[i] = l.problems[i].printable()
 	}
 	l.problems.Sort()
+	// A manifest is checked for each network that delivers it.
+	l.problems = slices.Compact(l.problems)
 	if len(l.problems.Errors()) > 0 {
 		return nil, l.problems
 	}
@@ -65,6 +70,10 @@ type loader struct {
 	values int
 	// full says that the rest is not read: there is too much already.
 	full bool
+	// links are the symbolic links below the root.
+	links map[string]bool
+	// manifests counts the documents of people's own, and their bytes.
+	manifests, manifestBytes int
 }
 
 // report adds a problem; without a severity it is an error.
@@ -98,7 +107,7 @@ func (l *loader) read(fsys fs.FS, name string) {
 	}
 	for _, chunk := range split(data) {
 		if mentionsIsthmus(chunk.text) {
-			l.readChunk(file, chunk)
+			l.readChunk(file, chunk, func(root *yaml.Node) { l.readRoot(file, chunk.before, root) })
 		}
 	}
 }
@@ -122,7 +131,7 @@ func (l *loader) overfull(file string, line int) bool {
 	switch {
 	case l.full:
 		return true
-	case len(l.documents) >= maxDocuments:
+	case len(l.documents)+l.manifests >= maxDocuments:
 		message = fmt.Sprintf("more than %d objects in one fleet", maxDocuments)
 	case l.values >= maxFleetValues:
 		message = fmt.Sprintf("more than %d values in one fleet", maxFleetValues)
@@ -150,7 +159,10 @@ func readLimited(fsys fs.FS, name string) ([]byte, error) {
 
 // fleet returns the fleet of documents that have no errors.
 func (d *documents) fleet() *Fleet {
-	f := &Fleet{positions: positions{}}
+	f := &Fleet{positions: positions{}, manifests: map[string][]*Manifest{}}
+	for _, manifest := range d.manifests {
+		f.manifests[manifest.Network] = append(f.manifests[manifest.Network], manifest)
+	}
 	for _, document := range d.networks {
 		f.Networks = append(f.Networks, document.network)
 		f.positions[objectKey{v1alpha1.ApplicationNetworkKind, document.name}] = &document.place

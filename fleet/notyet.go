@@ -22,7 +22,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	{"spec.meshConfig", "Istio's defaults hold", nil},
 	{"spec.gatewayAPI", "the members own the CRDs of the Gateway API", nil},
 	{"spec.releases", "only the releases of this isthmus are known", nil},
-	{"spec.resources", "no manifests are delivered", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{

@@ -21,6 +21,12 @@ const (
 	ReasonObjectInList = "ObjectInList"
 	// ReasonEmptyFleet: there is no object at all.
 	ReasonEmptyFleet = "EmptyFleet"
+	// ReasonInvalidPath: a path that names nothing below the fleet's root.
+	ReasonInvalidPath = "InvalidPath"
+	// ReasonDuplicateResources: one file of manifests twice in one network.
+	ReasonDuplicateResources = "DuplicateResources"
+	// ReasonNotAManifest: a document that is no manifest, where one has to be.
+	ReasonNotAManifest = "NotAManifest"
 	// ReasonUnknownVersion: an apiVersion that isthmus does not have.
 	ReasonUnknownVersion = "UnknownVersion"
 	// ReasonUnknownKind: a kind that isthmus does not have.

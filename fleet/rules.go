@@ -55,12 +55,24 @@ var rules = []rule{
 	{"OverlappingPods", SeverityError, overlappingPods},
 	{"GatewayNotRendered", SeverityWarning, gatewayNotRendered},
 
+	{"InvalidResources", SeverityError, invalidResourcesSelector},
+	{"ResourcesForNobody", SeverityWarning, resourcesForNobody},
+	{"ManifestNotAllowed", SeverityError, eachManifest(manifestNotAllowed)},
+	{"InvalidManifest", SeverityError, eachManifest(invalidManifest)},
+	{"ForeignNamespace", SeverityError, eachManifest(foreignNamespace)},
+	{"ReservedManifest", SeverityError, eachManifest(reservedManifest)},
+	{"DuplicateManifest", SeverityError, duplicateManifests},
+	{"WaypointShutOut", SeverityWarning, waypointShutOut},
+	{"PolicyNotEnforced", SeverityWarning, eachManifest(policyNotEnforced)},
+
 	{"NotYetActedOn", SeverityWarning, notYetActedOn},
 }
 
 // documents is all that was read, in the order of files and lines.
 type documents struct {
 	networks, members []*document
+	// manifests in the order of the networks' spec.resources.
+	manifests []*Manifest
 	// byName holds the first of each name.
 	byName map[objectKey]*document
 	whole  bool

@@ -52,19 +52,24 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 		return result, nil
 	}
 	patches := newPatcher(f, planned.Decisions)
+	manifests, err := newResources(f, planned.Decisions)
+	if err != nil {
+		return nil, err
+	}
 	bundles := make([]bundle.Bundle, len(planned.Decisions))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, decision := range planned.Decisions {
 		group.Go(func() error {
 			var err error
-			bundles[i], err = r.member(decision, patches)
+			bundles[i], err = r.member(decision, manifests, patches)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	result.Problems = append(result.Problems, manifests.found()...)
 	result.Problems = append(result.Problems, patches.found()...)
 	result.Problems.Sort()
 	if len(result.Problems.Errors()) == 0 {
@@ -74,12 +79,12 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 }
 
 // member renders one member.
-func (r *Renderer) member(d plan.Decision, patches *patcher) (bundle.Bundle, error) {
+func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patcher) (bundle.Bundle, error) {
 	drafts, values, err := r.engine.Drafts(ambient.Request{Network: d.Network, Member: d.Member, Release: d.Release, Gateway: d.Gateway})
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
 	}
-	objects, err := patches.apply(d, drafts, values)
+	objects, err := patches.apply(d, manifests.add(d, drafts), values)
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("patch member %q: %w", d.Member.Name, err)
 	}

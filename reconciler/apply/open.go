@@ -192,7 +192,7 @@ func stageOf(component string, s Subject) bundle.Stage {
 		return bundle.StageCNI
 	case component == "ztunnel":
 		return bundle.StageZtunnel
-	case component == "gateway" || component == "policy":
+	case component == "gateway" || component == "policy" || component == "resources":
 		return bundle.StageGateways
 	}
 	return bundle.StageControlPlane

@@ -29,7 +29,8 @@ const (
 	StageCNI Stage = "cni"
 	// StageZtunnel: the node proxy.
 	StageZtunnel Stage = "ztunnel"
-	// StageGateways: the east-west gateway, waypoints, mesh-wide policy.
+	// StageGateways: the east-west gateway, waypoints, mesh-wide policy, and
+	// people's own manifests.
 	StageGateways Stage = "gateways"
 )
 
@@ -63,6 +64,8 @@ const (
 	ComponentPolicy     Component = "policy"
 	ComponentPeers      Component = "peers"
 	ComponentTelemetry  Component = "telemetry"
+	// ComponentResources are people's own manifests.
+	ComponentResources Component = "resources"
 )
 
 // Object is one object of a bundle and the stage in which it is delivered.

@@ -26,6 +26,7 @@ var folders = map[Component]string{
 	ComponentGateway:    "gateway",
 	ComponentPolicy:     "gateway",
 	ComponentTelemetry:  "telemetry",
+	ComponentResources:  "resources",
 }
 
 // InventoryFile is the name of a member's inventory in its folder.
@@ -40,7 +41,8 @@ func MemberDir(member string) string { return path.Join("members", member) }
 //
 //	releases/<release>/crds/…     what all members on the release share, once
 //	members/<member>/             kustomization.yaml, inventory.json, and the folders
-//	                              namespaces, control-plane, data-plane, gateway, telemetry
+//	                              namespaces, control-plane, data-plane, gateway, telemetry,
+//	                              resources (people's own manifests)
 //
 // Folders that would be empty are left out. There are no keys and no
 // certificates in any of them. Files of equal objects share their bytes, which
