@@ -10,5 +10,9 @@
 // there, an entry no field, the sample leaves an object out, or a type's doc
 // states another default than the code has; the message says what to write.
 //
+// The page of AppNet's features is made from appnet.yaml. The command fails when
+// a row names a field, a release or a test that is not there; tests are looked up
+// in the working directory, the top of the repository.
+//
 // It is no module of its own, as other tools are: it asks the code.
 package main

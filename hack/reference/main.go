@@ -60,5 +60,9 @@ func generate(dir string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{"docs/reference/fleet.md": reference}, nil
+	appNet, err := appNetPage(roots)
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{"docs/reference/fleet.md": reference, "docs/appnet.md": appNet}, nil
 }

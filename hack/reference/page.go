@@ -17,7 +17,8 @@ const fleetIntro = `# Fleet reference
 
 Every field of every kind: its meaning, what it holds, its default, the version of isthmus since which it is there, and its
 name in Azure Kubernetes Application Network (AppNet) where that has one. [The file format](../fleet.md) is the guide to it;
-[in your editor](../editor.md) the same texts come up while you type.
+[in your editor](../editor.md) the same texts come up while you type, and [AppNet, feature by feature](../appnet.md) says what
+stands for what.
 
 `
 

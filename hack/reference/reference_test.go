@@ -1,10 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/isthmus-mesh/isthmus/catalog"
 )
 
 func TestSplitDefault(t *testing.T) {
@@ -102,5 +105,38 @@ func TestTypeOf(t *testing.T) {
 	}
 	if _, err := typeOf(&field{schema: &schema{Type: "string", Pattern: "^unheard of$"}}); err == nil {
 		t.Error("a pattern without words, and nothing says so")
+	}
+}
+
+func TestFeatureRow(t *testing.T) {
+	t.Chdir("../..")
+	const here = "hack/reference/reference_test.go:TestFeatureRow"
+	const absent = "no such " + "case" // nowhere in this file as a whole
+	known := map[string]bool{"Member.spec.suspend": true}
+	releases := []catalog.Release{{Version: "1.31.0"}, {Version: "1.30.4"}, {Version: "1.29.1"}}
+	for _, tt := range []struct {
+		feature       feature
+		row, problems string
+	}{
+		{feature{Feature: "Pause", Here: "stop", Fields: []string{"Member.spec.suspend"}, Tests: []string{here}},
+			"| Pause | stop | [`Member.spec.suspend`](reference/fleet.md#member.spec.suspend) | all | [TestFeatureRow](../hack/reference/reference_test.go) |\n", ""},
+		{feature{Feature: "Pause", Here: "stop", From: "1.30.4", Tests: []string{here + "/Pause", "test/script/catalog.txtar"}},
+			"| Pause | stop | always so | 1.30.4 to 1.31.0 | [TestFeatureRow: Pause](../hack/reference/reference_test.go), [catalog.txtar](../test/script/catalog.txtar) |\n", ""},
+		{feature{Fields: []string{"Member.spec.pause"}, Tests: []string{here}}, "", `no field "Member.spec.pause"`},
+		{feature{From: "1.28.2", Tests: []string{here}}, "", `the catalog has no release "1.28.2"`},
+		{feature{From: "1.31.0", To: "1.30.4", Tests: []string{here}}, "", `release "1.31.0" is not before "1.30.4"`},
+		{feature{}, "", "no test"},
+		{feature{Tests: []string{"hack/reference/reference_test.go:TestGone"}}, "", `test "hack/reference/reference_test.go:TestGone": no function TestGone`},
+		{feature{Tests: []string{here + "/" + absent}}, "", fmt.Sprintf("test %q: TestFeatureRow has no case %q", here+"/"+absent, absent)},
+		{feature{Tests: []string{"test/script/gone.txtar"}}, "", `test "test/script/gone.txtar": open test/script/gone.txtar: no such file or directory`},
+	} {
+		row, err := tt.feature.row(known, releases)
+		problems := ""
+		if err != nil {
+			problems = err.Error()
+		}
+		if problems != tt.problems || tt.row != "" && row != tt.row {
+			t.Errorf("%+v: got %q, problems %q", tt.feature, row, problems)
+		}
 	}
 }
