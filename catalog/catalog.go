@@ -55,8 +55,11 @@ type Release struct {
 	// EndOfLife is a day, "2026-07-01", a month while it is only expected,
 	// "2026-11", or empty when it is not announced.
 	EndOfLife string `json:"endOfLife,omitempty"`
+	// Source of the charts; nil when they are part of the binary.
+	Source *Source `json:"source,omitempty"`
 	// Charts holds the release's Helm charts below "charts": charts/base,
-	// charts/istio-control/istio-discovery, charts/istio-cni, charts/ztunnel.
+	// charts/istio-control/istio-discovery, charts/istio-cni, charts/ztunnel. Nil
+	// as long as a release with a Source has not been fetched.
 	Charts fs.FS `json:"-"`
 }
 
@@ -76,6 +79,8 @@ type Catalog struct {
 	releases []Release
 	channels []Channel
 	hazards  []Hazard
+	// gatewayAPIs are the CRDs that were added.
+	gatewayAPIs map[GatewayAPI]fs.FS
 }
 
 // Releases returns every release, newest first.

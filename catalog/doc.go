@@ -4,8 +4,10 @@
 // each.
 //
 // The catalog is data. It reads nothing when it is asked: the charts of every
-// release are part of the binary, each from a Go module requirement of Istio at
-// that release, and nothing of them is copied into this repository.
+// release of [Builtin] are part of the binary, each from a Go module requirement
+// of Istio at that release, and nothing of them is copied into this repository.
+// What a fleet asks for beyond that, its [Needs], is fetched elsewhere and handed
+// in as [Additions], which make another catalog.
 //
 // Releases are sorted newest first, hazards in the order of the table; both are
 // the same on every call. Callers share what is returned and do not change it.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Compare orders two versions such as "1.30.4" or "1.30": negative if a is
+// Compare orders two versions such as "1.30.4", "1.30" or "v1.5.1": negative if a is
 // older than b, zero if they are equal, positive if a is newer. Parts compare
 // as numbers and a missing part counts as zero, so "1.9" is older than "1.30"
 // and "1.30" equals "1.30.0".
@@ -24,7 +24,7 @@ func Compare(a, b string) int {
 // our own.
 func parse(version string) [3]int {
 	var parts [3]int
-	for i, text := range strings.SplitN(version, ".", 3) {
+	for i, text := range strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3) {
 		parts[i], _ = strconv.Atoi(text)
 	}
 	return parts

@@ -21,7 +21,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
 	{"spec.meshConfig", "Istio's defaults hold", nil},
 	{"spec.gatewayAPI", "the members own the CRDs of the Gateway API", nil},
-	{"spec.releases", "only the releases of this isthmus are known", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{

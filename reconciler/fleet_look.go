@@ -15,7 +15,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/source"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
-	"github.com/isthmus-mesh/isthmus/renderer"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
@@ -40,7 +39,7 @@ type look struct {
 // looker reads fleets from Git and renders them.
 type looker struct {
 	hub      client.Reader
-	renderer *renderer.Renderer
+	renderer *renderers
 	cache    string
 }
 
@@ -56,7 +55,7 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 	head, err := repository.Fetch(ctx)
 	if err != nil {
 		found := look{failure: sourceFailure(err)}
-		l.fallBack(repository, &found, f, held, now)
+		l.fallBack(ctx, repository, &found, f, held, now)
 		return found
 	}
 	found := look{head: head}
@@ -65,14 +64,14 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 		return found
 	}
 	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
-		found.accepted, found.problems, found.failure = l.render(repository, f.Spec.Path, head, seen)
+		found.accepted, found.problems, found.failure = l.render(ctx, repository, f.Spec.Path, head, seen)
 	}
 	if found.failure == nil {
 		found.failure = guard(now, found.accepted)
 	}
 	if found.failure != nil {
 		found.accepted = nil
-		l.fallBack(repository, &found, f, held, now)
+		l.fallBack(ctx, repository, &found, f, held, now)
 	}
 	return found
 }
@@ -80,12 +79,12 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 // fallBack renders the last good commit when the head cannot be used and
 // nothing is held: a start must not leave members unwatched because the head is
 // bad or the server is away.
-func (l looker) fallBack(repository *source.Repository, found *look, f *v1alpha1.Fleet, held *accepted, now published) {
+func (l looker) fallBack(ctx context.Context, repository *source.Repository, found *look, f *v1alpha1.Fleet, held *accepted, now published) {
 	before := source.CommitOf(f.Status.AcceptedRevision)
 	if before == "" || held != nil {
 		return
 	}
-	if last, _, failure := l.render(repository, f.Spec.Path, before, observed(now)); failure == nil {
+	if last, _, failure := l.render(ctx, repository, f.Spec.Path, before, observed(now)); failure == nil {
 		found.accepted = last
 	}
 }
@@ -140,7 +139,7 @@ func mayFollow(repository *source.Repository, f *v1alpha1.Fleet, before, head st
 }
 
 // render loads and renders one commit whole, or says why not.
-func (l looker) render(repository *source.Repository, path, commit string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
+func (l looker) render(ctx context.Context, repository *source.Repository, path, commit string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
 	snapshot, err := repository.Snapshot(commit)
 	if err != nil {
 		return nil, nil, sourceFailure(err)
@@ -149,7 +148,12 @@ func (l looker) render(repository *source.Repository, path, commit string, seen 
 	if failure := invalid(problems); failure != nil {
 		return nil, problems, failure
 	}
-	result, err := l.renderer.Render(loaded, seen)
+	of, unfit, failure := l.renderer.of(ctx, loaded, seen)
+	problems = append(problems, unfit...)
+	if failure != nil {
+		return nil, problems, failure
+	}
+	result, err := of.Render(loaded, seen)
 	if err != nil {
 		return nil, problems, &status.Failure{Reason: status.ReasonInvalidFleet, Stalled: true, Message: "render: " + err.Error()}
 	}

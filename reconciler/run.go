@@ -31,12 +31,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
-	"github.com/isthmus-mesh/isthmus/renderer"
 )
 
 // DefaultNamespace of the hub in which Fleets, Members and kubeconfigs live.
@@ -51,8 +49,15 @@ type Options struct {
 	Namespace string
 	// VaultDirectory holds the CAs of networks whose vault is a Directory.
 	VaultDirectory string
-	// CacheDirectory holds copies of repositories; it may be lost at any time.
+	// CacheDirectory holds copies of repositories, charts and CRDs; it may be lost
+	// at any time.
 	CacheDirectory string
+	// ModuleProxy is where the Gateway API comes from, as GOPROXY has it; empty
+	// for none.
+	ModuleProxy string
+	// RegistryConfig is a docker config.json with credentials for registries of
+	// charts; empty means that all are read anonymously.
+	RegistryConfig string
 	// MetricsAddress and HealthAddress to listen on; "0" means not at all.
 	MetricsAddress, HealthAddress string
 	// LeaderElection lets one of several reconcilers work; the others wait.
@@ -129,7 +134,7 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wake chan<- event.
 	r := &fleetReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: fluxcd/pkg/runtime still emits core/v1 events.
-		looker: looker{hub: manager.GetAPIReader(), renderer: renderer.New(catalog.Builtin()), cache: filepath.Join(o.CacheDirectory, "git")},
+		looker: looker{hub: manager.GetAPIReader(), renderer: newRenderers(o), cache: filepath.Join(o.CacheDirectory, "git")},
 		store:  store,
 		changed: func(fleet types.NamespacedName, members []string) {
 			for _, name := range members {

@@ -55,6 +55,7 @@ var rules = []rule{
 	{
 		reason:   "catalog is a leaf: facts about releases, and the charts that they come with",
 		packages: []string{"catalog/..."},
+		except:   []string{"catalog/fetch/..."},
 		only: []string{
 			"std", "go.yaml.in/yaml/...", "sigs.k8s.io/yaml/...",
 			"istio.io/istio/manifests", "istio.example/istio127/manifests", "istio.example/istio128/manifests",
@@ -65,6 +66,7 @@ var rules = []rule{
 	{
 		reason:   "from a loaded fleet to a bundle the same input gives the same bytes: no disk, network, log or chance",
 		packages: []string{"fleet/...", "catalog/...", "renderer/..."},
+		except:   []string{"catalog/fetch/..."},
 		never:    inputOutput,
 	},
 	{
@@ -89,6 +91,23 @@ var rules = []rule{
 		packages: []string{"..."},
 		except:   []string{"reconciler/apply/..."},
 		never:    []string{"github.com/fluxcd/pkg/ssa/...", "github.com/fluxcd/cli-utils/..."},
+	},
+	{
+		reason:   "rendering needs no network: what it lacks is fetched before, by commands and the reconciler",
+		packages: []string{"..."},
+		except:   []string{"cmd/...", "reconciler/...", "catalog/fetch/..."},
+		never:    []string{module + "/catalog/fetch/..."},
+	},
+	{
+		reason:   "fetching needs a fleet and a catalog, and not what is made of them",
+		packages: []string{"catalog/fetch/..."},
+		never:    []string{module + "/renderer/...", module + "/reconciler/..."},
+	},
+	{
+		reason:   "one package speaks to OCI registries",
+		packages: []string{"..."},
+		except:   []string{"catalog/fetch/..."},
+		never:    []string{"oras.land/...", "github.com/opencontainers/..."},
 	},
 	{
 		reason:   "one package speaks Git",
@@ -302,6 +321,10 @@ func TestImportViolations(t *testing.T) {
 		pkg, imports string
 		violations   int
 	}{
+		{"a renderer that downloads", "renderer", module + "/catalog/fetch", 1},
+		{"a catalog that downloads", "catalog", "net/http", 1},
+		{"the package that downloads", "catalog/fetch", "net/http", 0},
+		{"a second importer of the registry's client", "reconciler", "oras.land/oras-go/v2/registry/remote", 1},
 		{"a renderer that reads the disk", "renderer/plan", "os", 1},
 		{"a renderer that asks a cluster", "renderer", "k8s.io/client-go/kubernetes", 1},
 		{"a renderer that reconciles", "renderer/ambient", module + "/reconciler/apply", 1},

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
@@ -43,14 +45,24 @@ type releaseDocument struct {
 }
 
 func newCatalogList(p *printer, known *catalog.Catalog) *cobra.Command {
-	var format string
+	var (
+		format, folder string
+		from           fetchFlags
+	)
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "Print every release, newest first",
-		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Use:     "list",
+		Short:   "Print every release, newest first",
+		Example: "  isthmus catalog list\n  isthmus catalog list --fleet fleet-example",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
+			}
+			if folder != "" {
+				var err error
+				if known, err = catalogOf(cmd.Context(), p, folder, from); err != nil {
+					return err
+				}
 			}
 			if format == formatJSON {
 				return p.json(listReleases(known))
@@ -67,7 +79,31 @@ func newCatalogList(p *printer, known *catalog.Catalog) *cobra.Command {
 		},
 	}
 	formatFlag(cmd, &format)
+	cmd.Flags().StringVar(&folder, "fleet", "", "folder of a fleet whose own releases are printed too")
+	_ = cmd.MarkFlagDirname("fleet")
+	from.add(cmd)
 	return cmd
+}
+
+// catalogOf returns the catalog with the releases that a fleet declares.
+func catalogOf(ctx context.Context, p *printer, folder string, from fetchFlags) (*catalog.Catalog, error) {
+	loaded, problems, err := loadFolder(folder)
+	if err != nil {
+		return nil, err
+	}
+	var known *catalog.Catalog
+	if loaded != nil {
+		var unfit fleet.Problems
+		if known, unfit, err = from.complete(ctx, p, loaded); err != nil {
+			return nil, err
+		}
+		problems = append(problems, unfit...)
+	}
+	if known == nil {
+		p.noteProblems(problems.Errors())
+		return nil, errProblems
+	}
+	return known, nil
 }
 
 func newCatalogShow(p *printer, known *catalog.Catalog) *cobra.Command {

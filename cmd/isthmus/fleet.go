@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
-	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/renderer"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
@@ -37,23 +37,48 @@ type rendered struct {
 	problems fleet.Problems
 }
 
-// renderFolder loads and renders the fleet in a folder.
-func renderFolder(path string) (*rendered, error) {
+// loadFolder loads the fleet in a folder; it is nil if it does not load.
+func loadFolder(path string) (*fleet.Fleet, fleet.Problems, error) {
 	root, err := openFleet(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = root.Close() }()
+	loaded, problems := fleet.Load(root.FS())
+	return loaded, problems, nil
+}
+
+// renderFolder loads and renders the fleet in a folder.
+func renderFolder(ctx context.Context, p *printer, path string, from fetchFlags) (*rendered, error) {
 	var out rendered
-	out.fleet, out.problems = fleet.Load(root.FS())
+	var err error
+	if out.fleet, out.problems, err = loadFolder(path); err != nil {
+		return nil, err
+	}
 	if out.fleet != nil {
-		result, err := renderer.Render(out.fleet, catalog.Builtin())
-		if err != nil {
-			return nil, fmt.Errorf("render the fleet: %w", err)
+		if err := out.render(ctx, p, from); err != nil {
+			return nil, err
 		}
-		out.bundles = result.Bundles
-		out.problems = append(out.problems, result.Problems...)
 	}
 	out.problems.Sort()
 	return &out, nil
+}
+
+// render fetches what the fleet needs beyond the binary, and renders it.
+func (r *rendered) render(ctx context.Context, p *printer, from fetchFlags) error {
+	complete, problems, err := from.complete(ctx, p, r.fleet)
+	if err != nil {
+		return err
+	}
+	r.problems = append(r.problems, problems...)
+	if complete == nil {
+		return nil
+	}
+	result, err := renderer.Render(r.fleet, complete)
+	if err != nil {
+		return fmt.Errorf("render the fleet: %w", err)
+	}
+	r.bundles = result.Bundles
+	r.problems = append(r.problems, result.Problems...)
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 type renderOptions struct {
 	output  string
 	members []string
+	fetch   fetchFlags
 }
 
 func newRender(p *printer) *cobra.Command {
@@ -31,21 +33,22 @@ DIR must be empty or hold an earlier render; files of an earlier render that
 are no longer part of the fleet are removed, other files are left alone.`,
 		Example: "  isthmus render fleet-example -o out\n  isthmus render . -o out --member eastus-1",
 		Args:    oneArg,
-		RunE: func(_ *cobra.Command, args []string) error {
-			return render(p, args[0], opts)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return render(cmd.Context(), p, args[0], opts)
 		},
 	}
 	cmd.Flags().StringVarP(&opts.output, "output", "o", "", "folder to write the bundles to (required)")
 	cmd.Flags().StringSliceVar(&opts.members, "member", nil, "write only this member; may be repeated")
 	_ = cmd.MarkFlagDirname("output")
+	opts.fetch.add(cmd)
 	return cmd
 }
 
-func render(p *printer, path string, opts renderOptions) error {
+func render(ctx context.Context, p *printer, path string, opts renderOptions) error {
 	if opts.output == "" {
 		return withHint(fmt.Errorf("no output folder given"), "name it with -o DIR")
 	}
-	found, err := renderFolder(path)
+	found, err := renderFolder(ctx, p, path, opts.fetch)
 	if err != nil {
 		return err
 	}

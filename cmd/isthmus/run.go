@@ -15,6 +15,7 @@ import (
 type runOptions struct {
 	hub        hubFlags
 	log        logger.Options
+	fetch      fetchFlags
 	reconciler reconciler.Options
 }
 
@@ -36,7 +37,9 @@ a log to stderr and ends on SIGTERM or ctrl-C, after what is under way.`,
 	opts.log.BindFlags(cmd.Flags())
 	r, flags := &opts.reconciler, cmd.Flags()
 	flags.StringVar(&r.VaultDirectory, "vault", "", "folder with the CA keys of networks whose vault is a Directory (required)")
-	flags.StringVar(&r.CacheDirectory, "cache", defaultCache(), "folder for copies of repositories; may be lost at any time")
+	flags.StringVar(&r.CacheDirectory, "cache", defaultCache(), "folder for copies of repositories, charts and CRDs; may be lost at any time")
+	opts.fetch.addProxy(cmd)
+	flags.StringVar(&r.RegistryConfig, "registry-config", "", "docker config.json with credentials for registries of charts (default: anonymous)")
 	flags.StringVar(&r.MetricsAddress, "metrics-address", ":8080", "address of the metrics; 0 for none")
 	flags.StringVar(&r.HealthAddress, "health-address", ":8081", "address of the health probes; 0 for none")
 	flags.BoolVar(&r.LeaderElection, "leader-elect", true, "work only while holding the hub's lease, so that one of several works")
@@ -46,6 +49,7 @@ a log to stderr and ends on SIGTERM or ctrl-C, after what is under way.`,
 	flags.BoolVar(&r.Member.AllowProxy, "allow-proxy", false, "accept kubeconfigs that name a proxy")
 	_ = cmd.MarkFlagDirname("vault")
 	_ = cmd.MarkFlagDirname("cache")
+	_ = cmd.MarkFlagFilename("registry-config", "json")
 	return cmd
 }
 
@@ -58,6 +62,7 @@ func runReconciler(ctx context.Context, opts runOptions) error {
 		return err
 	}
 	opts.reconciler.Namespace = opts.hub.namespace
+	opts.reconciler.ModuleProxy = opts.fetch.proxy()
 	opts.reconciler.Log = logger.NewLogger(opts.log)
 	logger.SetLogger(opts.reconciler.Log)
 	return reconciler.Run(ctx, config, opts.reconciler)

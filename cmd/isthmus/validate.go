@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ func newValidate(p *printer) *cobra.Command {
 	var (
 		format string
 		strict bool
+		from   fetchFlags
 	)
 	cmd := &cobra.Command{
 		Use:   "validate PATH",
@@ -26,11 +28,11 @@ that what only shows then is found too. Warnings alone exit with 0, or with 1
 when --strict is set.`,
 		Example: "  isthmus validate fleet-example\n  isthmus validate . --strict -o json",
 		Args:    oneArg,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkFormat(format); err != nil {
 				return err
 			}
-			found, err := validate(p, args[0], format)
+			found, err := validate(cmd.Context(), p, args[0], format, from)
 			if err == nil && strict && len(found) > 0 {
 				return errProblems
 			}
@@ -39,12 +41,13 @@ when --strict is set.`,
 	}
 	formatFlag(cmd, &format)
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
+	from.add(cmd)
 	return cmd
 }
 
 // validate prints every problem of a fleet and returns them.
-func validate(p *printer, path, format string) (fleet.Problems, error) {
-	found, err := renderFolder(path)
+func validate(ctx context.Context, p *printer, path, format string, from fetchFlags) (fleet.Problems, error) {
+	found, err := renderFolder(ctx, p, path, from)
 	if err != nil {
 		return nil, err
 	}

@@ -57,8 +57,10 @@ type Plan struct {
 func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 	found := problems{}
 	gateways := map[string]bool{}
+	catalogs := map[string]*catalog.Catalog{}
 	for _, network := range f.Networks {
 		gateways[network.Name] = f.NeedsGateways(network.Name)
+		catalogs[network.Name] = seenBy(network, c)
 	}
 	var p Plan
 	for _, member := range f.Members {
@@ -69,7 +71,10 @@ func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 		}
 		w := wishOf(f, network, member)
 		seen := seenOf(observed, member)
-		decision, problem := decide(c, w, seen)
+		decision, problem := decide(catalogs[network.Name], w, seen)
+		if problem == nil && decision.Release.Charts == nil {
+			problem = notFetched(decision.Release)
+		}
 		if problem != nil {
 			found[w.at(f, *problem)] = true
 			continue

@@ -18,6 +18,20 @@ const (
 	ReasonUnknownRunning = "UnknownRunningRelease"
 	// ReasonUnknownNetwork: the fleet has no such network.
 	ReasonUnknownNetwork = "UnknownNetwork"
+	// ReasonReleaseNotFetched: the charts of a declared release are not there.
+	ReasonReleaseNotFetched = "ReleaseNotFetched"
+	// ReasonReleaseConflict: two networks declare one version with other charts.
+	ReasonReleaseConflict = "ReleaseConflict"
+	// ReasonReleaseBuiltIn: isthmus has the charts of a declared release itself.
+	ReasonReleaseBuiltIn = "ReleaseBuiltIn"
+	// ReasonMinorUnknown: nothing is known of a declared release's minor.
+	ReasonMinorUnknown = "MinorUnknown"
+	// ReasonGatewayAPIUnknown: isthmus is to deliver what it cannot verify.
+	ReasonGatewayAPIUnknown = "GatewayAPIUnknown"
+	// ReasonGatewayAPINotFetched: the CRDs to deliver are not there.
+	ReasonGatewayAPINotFetched = "GatewayAPINotFetched"
+	// ReasonGatewayAPIOld: the release leaves kinds alone whose CRDs are so old.
+	ReasonGatewayAPIOld = "GatewayAPIOld"
 	// ReasonTrustDomainChanged: members that run know each other by the old one.
 	ReasonTrustDomainChanged = "TrustDomainChanged"
 	// ReasonMinorSkipped: Istio upgrades in place one minor at a time.
@@ -52,6 +66,12 @@ type rule struct {
 // rules in the order in which they run. Every rule runs, whatever the others
 // found.
 var rules = []rule{
+	{ReasonReleaseConflict, fleet.SeverityError, eachRelease(releaseConflict)},
+	{ReasonReleaseBuiltIn, fleet.SeverityWarning, eachRelease(releaseBuiltIn)},
+	{ReasonMinorUnknown, fleet.SeverityWarning, eachRelease(minorUnknown)},
+	{ReasonGatewayAPIUnknown, fleet.SeverityError, eachMember(gatewayAPIUnknown)},
+	{ReasonGatewayAPINotFetched, fleet.SeverityError, gatewayAPINotFetched},
+	{ReasonGatewayAPIOld, fleet.SeverityWarning, eachMember(gatewayAPIOld)},
 	{ReasonTrustDomainChanged, fleet.SeverityError, trustDomainChanged},
 	{ReasonMinorSkipped, fleet.SeverityError, eachMember(minorSkipped)},
 	{ReasonRollbackTooFar, fleet.SeverityError, eachMember(rollbackTooFar)},
