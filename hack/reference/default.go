@@ -112,10 +112,13 @@ func (s sample) defaultOf(f *field) (string, error) {
 		return "", fmt.Errorf("%s: always written in hack/reference/sample, though not required: its default stays unknown", f.Path)
 	}
 	loaded := inWords(value)
+	if declared != "" && loaded != declared {
+		return "", fmt.Errorf("%s: the schema's default is %q, Load's %q", f.Path, declared, loaded)
+	}
 	if loaded == s.name {
 		return said, nil // the doc has to say what it is the name of
 	}
-	return agreed(f, cmp.Or(loaded, declared, said, zero(f)), said)
+	return agreed(f, cmp.Or(loaded, said, zero(f)), said)
 }
 
 // agreed returns the default, unless the type's doc says another one.

@@ -53,6 +53,10 @@ func TestDefaultOf(t *testing.T) {
 			t.Errorf("%s: got %q, %v", tt.reason, got, err)
 		}
 	}
+	declared := &field{Path: "spec.mode", schema: &schema{Type: "string", Default: "Hosted"}}
+	if _, err := s.defaultOf(declared); err == nil {
+		t.Error("the schema has another default than Load, and nothing says so")
+	}
 	object := &field{Path: "spec.object", schema: &schema{Type: "object"}, Fields: []*field{{Path: "spec.object.a"}}}
 	if _, err := s.defaultOf(object); err == nil {
 		t.Error("the sample leaves an object out, and nothing says so")
