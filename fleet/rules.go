@@ -42,6 +42,7 @@ var rules = []rule{
 	{"InvalidComponents", SeverityError, invalidComponents},
 	{"InvalidPatch", SeverityError, eachPatch(invalidPatch)},
 	{"PatchNotAllowed", SeverityError, eachPatch(forbiddenPatch)},
+	{"TooManyPatches", SeverityError, tooManyPatches},
 
 	{"UnknownNetwork", SeverityError, unknownNetworks},
 	{"InvalidCluster", SeverityError, eachMember(invalidCluster)},

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
+	"regexp/syntax"
 	"slices"
 
 	yaml "go.yaml.in/yaml/v3"
@@ -16,8 +16,11 @@ import (
 
 // What one patch may cost.
 const (
-	maxPatchBytes = 64 << 10
-	maxPatchDepth = 40
+	maxPatchBytes  = 64 << 10
+	maxPatchDepth  = 40
+	maxPatches     = 200
+	maxTargetBytes = 1 << 10
+	maxTargetSteps = 1000
 )
 
 // patches returns the patches of the document's object.
@@ -31,9 +34,19 @@ func (d *document) patches() []v1alpha1.Patch {
 func eachPatch(check func(patch v1alpha1.Patch, path string, report field)) func(*documents, reporter) {
 	return func(d *documents, report reporter) {
 		for _, at := range slices.Concat(d.networks, d.members) {
-			for i, patch := range at.patches() {
+			patches := at.patches()
+			for i, patch := range patches[:min(len(patches), maxPatches)] {
 				check(patch, fmt.Sprintf("spec.patches[%d]", i), func(path, message, hint string) { report(at, path, message, hint) })
 			}
+		}
+	}
+}
+
+// tooManyPatches: each is tried on every object of every member.
+func tooManyPatches(d *documents, report reporter) {
+	for _, at := range slices.Concat(d.networks, d.members) {
+		if n := len(at.patches()); n > maxPatches {
+			report(at, "spec.patches", fmt.Sprintf("has %d patches, at most %d are allowed", n, maxPatches), "one patch can select several objects")
 		}
 	}
 }
@@ -49,13 +62,15 @@ func invalidPatch(patch v1alpha1.Patch, path string, report field) {
 	switch {
 	case err != nil:
 		line, message := syntaxError(err)
-		report(path, fmt.Sprintf("%s, on line %d of the patch", message, line), "")
+		line, message, hint := explain(line, message, []byte(patch.Patch))
+		report(path, fmt.Sprintf("%s, on line %d of the patch", message, line), hint)
 	case content == nil:
 		report(path, "more than one document", "write one entry per patch")
 	case content.Kind == yaml.SequenceNode:
 		if patch.Target == nil {
 			report(path, "a JSON 6902 patch names no object itself", "set target")
 		}
+		invalidOperations(content, path, report)
 	case content.Kind != yaml.MappingNode:
 		report(path, "neither a strategic merge patch nor a list of JSON 6902 operations", "write the patch itself: no file or address is read")
 	case patch.Target == nil && !namesItsObject(content):
@@ -104,18 +119,41 @@ func invalidTarget(target *v1alpha1.PatchTarget, path string, report field) {
 	if *target == (v1alpha1.PatchTarget{}) {
 		report(path, "empty: it would select every object", "name a kind")
 	}
-	for name, expression := range map[string]string{
-		"group": target.Group, "version": target.Version, "kind": target.Kind, "name": target.Name, "namespace": target.Namespace,
+	for _, expression := range []struct{ name, text string }{
+		{"group", target.Group}, {"version", target.Version}, {"kind", target.Kind}, {"name", target.Name}, {"namespace", target.Namespace},
 	} {
-		if _, err := regexp.Compile(expression); err != nil {
-			report(path+"."+name, "not a regular expression", "")
+		if message := invalidExpression(expression.text); message != "" {
+			report(path+"."+expression.name, message, "")
 		}
 	}
-	for name, selector := range map[string]string{"labelSelector": target.LabelSelector, "annotationSelector": target.AnnotationSelector} {
-		if _, err := labels.Parse(selector); err != nil {
-			report(path+"."+name, fmt.Sprintf("not a selector: %v", err), "")
+	for _, selector := range []struct{ name, text string }{
+		{"labelSelector", target.LabelSelector}, {"annotationSelector", target.AnnotationSelector},
+	} {
+		if len(selector.text) > maxTargetBytes {
+			report(path+"."+selector.name, tooLong, "")
+		} else if _, err := labels.Parse(selector.text); err != nil {
+			report(path+"."+selector.name, fmt.Sprintf("not a selector: %v", err), "")
 		}
 	}
+}
+
+var tooLong = fmt.Sprintf("longer than %d bytes", maxTargetBytes)
+
+// invalidExpression says what is wrong with a regular expression. Matching
+// takes time in proportion to its steps, on every object of every member.
+func invalidExpression(text string) string {
+	if len(text) > maxTargetBytes {
+		return tooLong
+	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return "not a regular expression"
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil || len(program.Inst) > maxTargetSteps {
+		return fmt.Sprintf("a regular expression of more than %d steps", maxTargetSteps)
+	}
+	return ""
 }
 
 // forbiddenPatch finds patches that are never applied, whatever they would
@@ -131,7 +169,7 @@ func forbiddenPatch(patch v1alpha1.Patch, path string, report field) {
 	if err != nil || content == nil {
 		return // invalidPatch says so
 	}
-	if message, hint := forbidden(content, 0); message != "" {
+	if message, hint := unclear(content, 0); message != "" {
 		report(path, message, hint)
 		return
 	}
@@ -141,35 +179,7 @@ func forbiddenPatch(patch v1alpha1.Patch, path string, report field) {
 			return
 		}
 	}
-	if content.Kind != yaml.SequenceNode {
-		return
+	if content.Kind == yaml.SequenceNode {
+		forbiddenOperations(content, path, report)
 	}
-	for _, operation := range content.Content {
-		if op := lookup(operation, "op"); op != nil && op.Value == "copy" {
-			report(path, "the operation copy is not allowed", "copies of copies grow without bound; write the value with add")
-		}
-	}
-}
-
-// forbidden returns what is wrong with a node or anything in it, or nothing.
-func forbidden(node *yaml.Node, depth int) (message, hint string) {
-	switch {
-	case depth > maxPatchDepth:
-		return fmt.Sprintf("nested deeper than %d", maxPatchDepth), ""
-	case node.Kind == yaml.AliasNode || node.Anchor != "":
-		return "anchors and aliases are not read in patches", "write the values out"
-	}
-	seen := map[string]bool{}
-	for i, element := range node.Content {
-		if node.Kind == yaml.MappingNode && i%2 == 0 {
-			if seen[element.Value] {
-				return fmt.Sprintf("%s is set twice", quote(element.Value)), ""
-			}
-			seen[element.Value] = true
-		}
-		if message, hint := forbidden(element, depth+1); message != "" {
-			return message, hint
-		}
-	}
-	return "", ""
 }
