@@ -13,6 +13,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # standard-verbose a line per test.
 TEST_FORMAT ?= standard-quiet
 
+# How long each fuzz target runs: a duration, or a number of runs such as 1000x.
+FUZZTIME ?= 60s
+
 .PHONY: help
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +26,12 @@ build: ## Build bin/isthmus
 
 .PHONY: test
 test: $(BIN)/gotestsum $(BIN)/controller-gen $(BIN)/jsonschema ## Check formatting, generated files and every test
-	@BIN=$(BIN) OUT=$(OUT) TEST_FORMAT=$(TEST_FORMAT) hack/check/test.sh
+	@BIN=$(BIN) OUT=$(OUT) TEST_FORMAT=$(TEST_FORMAT) FUZZTIME=$(FUZZTIME) hack/check/test.sh
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME
+	@mkdir -p $(OUT)
+	@FUZZTIME=$(FUZZTIME) hack/check/fuzz.sh
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Lint every module of ours

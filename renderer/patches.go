@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -209,6 +208,9 @@ func patched(patch *kustomize.Patch, object bundle.Object) (bundle.Object, error
 	if what := taken(object.Object, after); what != "" {
 		return object, &notAllowed{"the patch changes its " + what, "objects are found again by it"}
 	}
+	if what, why := reserved(object.Object, after); what != "" {
+		return object, &notAllowed{"the patch changes its " + what, why}
+	}
 	return bundle.NewObject(object.Stage, after)
 }
 
@@ -224,23 +226,12 @@ func taken(before, after *unstructured.Unstructured) string {
 		return "name"
 	case before.GetNamespace() != after.GetNamespace():
 		return "namespace"
-	case !maps.Equal(own(before.GetLabels()), own(after.GetLabels())):
+	case !maps.Equal(begun(before.GetLabels(), ours), begun(after.GetLabels(), ours)):
 		return "labels of " + ours
-	case !maps.Equal(own(before.GetAnnotations()), own(after.GetAnnotations())):
+	case !maps.Equal(begun(before.GetAnnotations(), ours), begun(after.GetAnnotations(), ours)):
 		return "annotations of " + ours
 	}
 	return ""
-}
-
-// own returns those of the labels or annotations that are isthmus's.
-func own(all map[string]string) map[string]string {
-	out := map[string]string{}
-	for key, value := range all {
-		if strings.HasPrefix(key, ours) {
-			out[key] = value
-		}
-	}
-	return out
 }
 
 func describe(object *unstructured.Unstructured) string {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is merged, in the order in which it
-# fails fastest. TEST_FORMAT is how gotestsum shows results.
+# fails fastest. TEST_FORMAT is how gotestsum shows results, FUZZTIME how long
+# each fuzz target runs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -74,6 +75,7 @@ step 'control planes' control_planes
 step 'tests with the race detector' with_race
 step 'tests of the control planes' of_harness
 step 'tests' without_race
+step 'fuzzing' hack/check/fuzz.sh
 
 current=
 awk -v seconds="$SECONDS" '{ total += $1; skipped += $2 }

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -165,9 +166,12 @@ func TestConfigAllows(t *testing.T) {
 // harmless fails if a configuration could run a program, read a file or skip
 // the verification of the server.
 func harmless(t *testing.T, c *rest.Config) {
+	server, err := url.Parse(c.Host)
+	if err != nil || server.Scheme != "https" {
+		t.Errorf("server %q, %v", c.Host, err)
+	}
 	if c.ExecProvider != nil || c.AuthProvider != nil || c.BearerTokenFile != "" || c.CAFile != "" || c.CertFile != "" ||
-		c.KeyFile != "" || c.Insecure || c.Username != "" || c.Password != "" || c.Proxy != nil || c.Impersonate.UserName != "" ||
-		!strings.HasPrefix(c.Host, "https://") {
+		c.KeyFile != "" || c.Insecure || c.Username != "" || c.Password != "" || c.Proxy != nil || c.Impersonate.UserName != "" {
 		t.Errorf("dangerous: %v", c)
 	}
 }
