@@ -64,3 +64,8 @@ func overlay(below, above map[string]any) map[string]any {
 	}
 	return out
 }
+
+// HostingNamespace is the namespace in a host in which the member's istiod runs.
+func HostingNamespace(network *v1alpha1.ApplicationNetwork, member string) string {
+	return network.Spec.DataPlane.Namespace + "-" + member
+}

@@ -48,7 +48,6 @@ var rules = []rule{
 	{"InvalidCluster", SeverityError, eachMember(invalidCluster)},
 	{"SharedCluster", SeverityError, sharedClusters},
 	{"InvalidHost", SeverityError, invalidHosts},
-	{"PlacementNotSupported", SeverityError, eachMember(placementNotSupported)},
 	{"InvalidWindow", SeverityError, eachMember(invalidWindow)},
 	{"InvalidGateway", SeverityError, eachMember(invalidGateway)},
 	{"SharedAddress", SeverityError, sharedAddresses},
@@ -263,29 +262,4 @@ func identity(cluster v1alpha1.Cluster) (id, path string) {
 		return "secret " + ref.Name + " " + cmp.Or(ref.Key, "value"), "spec.cluster.kubeconfigRef"
 	}
 	return "", ""
-}
-
-func invalidHosts(d *documents, report reporter) {
-	const path = "spec.controlPlane.host"
-	for _, at := range d.members {
-		spec := at.member.Spec
-		host := d.member(spec.ControlPlane.Host)
-		switch {
-		case spec.ControlPlane.Placement != v1alpha1.PlacementHosted:
-			for path, value := range map[string]string{path: spec.ControlPlane.Host, "spec.controlPlane.address": spec.ControlPlane.Address} {
-				if value != "" {
-					report(at, path, "only with placement Hosted", "set placement: Hosted, or remove it")
-				}
-			}
-		case spec.ControlPlane.Host == "":
-			report(at, path, "not set", "name the member that runs this member's istiod")
-		case spec.ControlPlane.Host == at.name:
-			report(at, path, "a member cannot host itself", "set placement: Member")
-		case host == nil && d.whole:
-			report(at, path, fmt.Sprintf("the fleet has no member %s", quote(spec.ControlPlane.Host)), "")
-		case host != nil && host.member.Spec.ApplicationNetwork != spec.ApplicationNetwork:
-			report(at, path, fmt.Sprintf("member %s is in network %s, not in %s", quote(host.name),
-				quote(host.member.Spec.ApplicationNetwork), quote(spec.ApplicationNetwork)), "")
-		}
-	}
 }

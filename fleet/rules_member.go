@@ -35,12 +35,6 @@ func invalidCluster(spec *v1alpha1.MemberSpec, report field) {
 	}
 }
 
-func placementNotSupported(spec *v1alpha1.MemberSpec, report field) {
-	if spec.ControlPlane.Placement == v1alpha1.PlacementHosted {
-		report("spec.controlPlane.placement", "Hosted is not supported yet", "use Member")
-	}
-}
-
 // longestWindow is a week: a window opens on days of the week, so a longer one
 // would never close.
 const longestWindow = 7 * 24 * time.Hour

@@ -148,6 +148,9 @@ func (l looker) render(ctx context.Context, repository *source.Repository, path,
 	if failure := invalid(problems); failure != nil {
 		return nil, problems, failure
 	}
+	if failure := notDelivered(loaded); failure != nil {
+		return nil, problems, failure
+	}
 	of, unfit, failure := l.renderer.of(ctx, loaded, seen)
 	problems = append(problems, unfit...)
 	if failure != nil {
@@ -169,6 +172,18 @@ func (l looker) render(ctx context.Context, repository *source.Repository, path,
 		commit: commit, branch: snapshot.Branch, path: path,
 		networks: loaded.Networks, members: loaded.Members, bundles: bundles, observed: seen,
 	}, problems, nil
+}
+
+// notDelivered refuses what renders and cannot be delivered whole: an istiod in
+// another member waits for Secrets that nobody makes yet.
+func notDelivered(f *fleet.Fleet) *status.Failure {
+	for _, member := range f.Members {
+		if member.Spec.ControlPlane.Placement == v1alpha1.PlacementHosted {
+			return &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
+				Message: fmt.Sprintf("member %q has its control plane in another member, which is rendered and cannot be delivered yet: use placement Member", member.Name)}
+		}
+	}
+	return nil
 }
 
 // observed tells the plan what members run, so that an omitted version keeps it.

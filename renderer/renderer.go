@@ -80,7 +80,7 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 
 // member renders one member.
 func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patcher) (bundle.Bundle, error) {
-	drafts, values, err := r.engine.Drafts(ambient.Request{Network: d.Network, Member: d.Member, Release: d.Release, Gateway: d.Gateway})
+	drafts, values, err := r.engine.Drafts(request(d))
 	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
 	}
@@ -93,4 +93,13 @@ func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patche
 		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
 		Release:         d.Release.Version,
 	}, objects)
+}
+
+// request is what a decision asks of the engine.
+func request(d plan.Decision) ambient.Request {
+	r := ambient.Request{Network: d.Network, Member: d.Member, Release: d.Release, Gateway: d.Gateway}
+	for _, hosted := range d.Hosted {
+		r.Hosted = append(r.Hosted, request(hosted))
+	}
+	return r
 }

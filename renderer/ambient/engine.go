@@ -52,6 +52,8 @@ type Request struct {
 	Release catalog.Release
 	// Gateway says that the member has an east-west gateway.
 	Gateway bool
+	// Hosted are the members whose istiod runs in this one.
+	Hosted []Request
 }
 
 // Drafts returns what a member should run, in no particular order, and what it
@@ -69,6 +71,13 @@ func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
 	own, err := memberObjects(r)
 	if err != nil {
 		return nil, values, err
+	}
+	for _, hosted := range r.Hosted {
+		moved, err := e.hostedControlPlane(hosted)
+		if err != nil {
+			return nil, values, fmt.Errorf("control plane of member %q: %w", hosted.Member.Name, err)
+		}
+		own = append(own, moved...)
 	}
 	return slices.Concat(shared, crds, closed(own)), values, nil
 }
@@ -167,7 +176,7 @@ func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, relea
 	m := mesh{
 		release: release.Version, network: network.Name,
 		namespace: network.Spec.DataPlane.Namespace, trustDomain: network.Spec.Trust.Domain,
-		components: encoded,
+		components: encoded, remote: hostedElsewhere(member),
 	}
 	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
 		m.workload = validity.Duration

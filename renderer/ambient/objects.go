@@ -48,6 +48,12 @@ func memberObjects(r Request) ([]bundle.Object, error) {
 		}
 	}
 	objects = append(objects, telemetryObjects(network)...)
+	if hostedElsewhere(r.Member) {
+		objects = append(objects, remoteControlPlane(network, r.Member)...)
+	}
+	for _, hosted := range r.Hosted {
+		objects = append(objects, hostedObjects(network, r.Member, hosted.Member)...)
+	}
 	out := make([]bundle.Object, 0, len(objects))
 	for _, p := range objects {
 		object := &unstructured.Unstructured{Object: p.object}
@@ -131,7 +137,7 @@ func eastWestGateway(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Memb
 			"gatewayClassName": classEastWest,
 			"infrastructure": map[string]any{
 				"labels":      map[string]any{labelNetwork: pods},
-				"annotations": loadBalancer(member),
+				"annotations": eastWestAnnotations(member),
 			},
 			"listeners": []any{map[string]any{
 				"name": "mesh", "port": hbonePort, "protocol": "HBONE",
@@ -150,16 +156,23 @@ func eastWestGateway(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Memb
 	return gateway
 }
 
-// loadBalancer returns the annotations that give the gateway's Service an
-// address of the visibility asked for. A cluster of no particular cloud gets
-// those of each: one that ignores them would make an internal gateway public.
-// The health probe is TCP because Azure does not know the port's protocol.
-func loadBalancer(member *v1alpha1.Member) map[string]any {
-	door := member.Spec.Connectivity.EastWestGateway
+// probeOfGateway is how Azure probes the gateway: by TCP, because it does not know
+// the port's protocol.
+const probeOfGateway = "service.beta.kubernetes.io/port_15008_health-probe_protocol"
+
+func eastWestAnnotations(member *v1alpha1.Member) map[string]any {
+	annotations := loadBalancer(member.Spec.Cluster.Type, member.Spec.Connectivity.EastWestGateway)
+	annotations[probeOfGateway] = "tcp"
+	return annotations
+}
+
+// loadBalancer returns the annotations that give a Service an address of the
+// visibility asked for. A cluster of no particular cloud gets those of each: one
+// that ignores them would make an internal door public.
+func loadBalancer(cluster v1alpha1.ClusterType, door v1alpha1.EastWestGateway) map[string]any {
 	internal := door.Visibility != v1alpha1.VisibilityExternal
 	annotations := map[string]any{
-		"service.beta.kubernetes.io/port_15008_health-probe_protocol": "tcp",
-		"service.beta.kubernetes.io/azure-load-balancer-internal":     boolean(internal),
+		"service.beta.kubernetes.io/azure-load-balancer-internal": boolean(internal),
 	}
 	if door.Subnet != "" {
 		annotations["service.beta.kubernetes.io/azure-load-balancer-internal-subnet"] = door.Subnet
@@ -171,7 +184,7 @@ func loadBalancer(member *v1alpha1.Member) map[string]any {
 		}
 		annotations["service.beta.kubernetes.io/azure-load-balancer-"+family] = door.Address
 	}
-	if member.Spec.Cluster.Type == v1alpha1.ClusterAKS {
+	if cluster == v1alpha1.ClusterAKS {
 		return annotations
 	}
 	if internal {

@@ -18,6 +18,8 @@ type mesh struct {
 	trustDomain string
 	// workload is the validity of workload certificates.
 	workload time.Duration
+	// remote says that istiod runs elsewhere.
+	remote bool
 	// collector takes what the mesh tells of the traffic; empty without one.
 	collector v1alpha1.Collector
 	// components are the settings in effect, as JSON; empty without any.
@@ -91,6 +93,10 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 		"base":                    map[string]any{"validationFailurePolicy": "Fail"},
 		"nodeSelector":            s.nodeSelector(),
 		"trustedZtunnelNamespace": m.namespace,
+	}
+	if m.remote {
+		values["istiodRemote"] = map[string]any{"enabled": true}
+		values["global"].(map[string]any)["configCluster"] = true
 	}
 	s.istiod(release, values)
 	return values

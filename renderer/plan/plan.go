@@ -40,6 +40,8 @@ type Decision struct {
 	Release catalog.Release
 	// Reason for the release, such as `version "1.30" of the network`.
 	Reason string
+	// Hosted are the decisions for the members whose istiod runs in this one.
+	Hosted []Decision
 
 	// where the fleet says which release.
 	where position
@@ -83,10 +85,24 @@ func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 		decision.where = w.position
 		p.Decisions = append(p.Decisions, decision)
 	}
+	attachHosted(p.Decisions)
 	checkNetworks(scene{f, c, observed}, p.Decisions, found)
 	p.Problems = slices.Collect(maps.Keys(found))
 	p.Problems.Sort()
 	return p
+}
+
+// attachHosted gives each host the decisions for those that it hosts.
+func attachHosted(decisions []Decision) {
+	hosts := map[string]int{}
+	for i, d := range decisions {
+		hosts[d.Member.Name] = i
+	}
+	for _, d := range decisions {
+		if host, ok := hosts[d.Member.Spec.ControlPlane.Host]; ok {
+			decisions[host].Hosted = append(decisions[host].Hosted, d)
+		}
+	}
 }
 
 // seenOf returns what is known of a member: what was seen goes before what the
