@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/isthmus-mesh/isthmus/fleet"
 )
@@ -99,7 +101,7 @@ func (s sample) defaultOf(f *field) (string, error) {
 	_, said := splitDefault(f.Description)
 	declared := inWords(f.Default)
 	if s.loaded == nil || !strings.HasPrefix(f.Path, "spec.") {
-		return agreed(f, cmp.Or(declared, said, zero(f)), said)
+		return agreed(f, cmp.Or(declared, zero(f, said)), said)
 	}
 	if len(f.Fields) > 0 {
 		if at(s.loaded, f.Path)[0] == nil {
@@ -118,22 +120,33 @@ func (s sample) defaultOf(f *field) (string, error) {
 	if loaded == s.name {
 		return said, nil // the doc has to say what it is the name of
 	}
-	return agreed(f, cmp.Or(loaded, said, zero(f)), said)
+	return agreed(f, cmp.Or(loaded, zero(f, said)), said)
 }
 
-// agreed returns the default, unless the type's doc says another one.
-func agreed(f *field, value, said string) (string, error) {
-	rest, same := strings.CutPrefix(said, value)
-	if said != "" && (!same || rest != "" && strings.ContainsAny(rest[:1], "0123456789abcdefghijklmnopqrstuvwxyz")) {
-		return "", fmt.Errorf("%s: its doc says that the default is %q, but it is %q", f.Path, said, value)
-	}
+// agreed returns the default in words: what code fills in, else what the type's
+// doc says. Where both speak they have to agree, and the doc may say more.
+func agreed(f *field, filled, said string) (string, error) {
+	rest, same := strings.CutPrefix(said, filled)
 	switch {
-	case value == "" || said == value && strings.ContainsAny(value, " ,") || said != "" && rest != "":
-		return said, nil // words
-	case said == value && f.Default == nil && len(f.Enum) == 0 && !strings.ContainsAny(value, "0123456789") && f.Type != "boolean":
-		return said, nil // one word
+	case said == "" && filled == "":
+		return "", nil
+	case filled == "":
+		return marked(f, said), nil
+	case said == "" || said == filled:
+		return "`" + filled + "`", nil
+	case !same || unicode.IsLetter(rune(rest[0])) || unicode.IsDigit(rune(rest[0])):
+		return "", fmt.Errorf("%s: its doc says that the default is %q, but it is %q", f.Path, said, filled)
 	}
-	return "`" + value + "`", nil
+	return said, nil
+}
+
+// marked marks what the doc says if it is a value, and not words.
+func marked(f *field, said string) string {
+	isValue := slices.Contains(f.Enum, said) || f.Type == "boolean" || unicode.IsDigit(rune(said[0]))
+	if isValue && !strings.Contains(said, " ") {
+		return "`" + said + "`"
+	}
+	return said
 }
 
 // agreedBelow checks what the doc of an object says of the defaults in it, such
@@ -150,9 +163,9 @@ func (s sample) agreedBelow(f *field, said string) error {
 	return nil
 }
 
-// zero says what leaving out a switch means.
-func zero(f *field) string {
-	if f.Type == "boolean" && !f.Required {
+// zero says what leaving out a switch means, where the doc does not.
+func zero(f *field, said string) string {
+	if f.Type == "boolean" && !f.Required && said == "" {
 		return "false"
 	}
 	return ""

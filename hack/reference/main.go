@@ -56,7 +56,11 @@ func generate(dir string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	reference, err := fleetPage(roots, known, samples)
+	choices, err := readChoices(typesFolder)
+	if err != nil {
+		return nil, err
+	}
+	reference, err := (&page{entries: known, samples: samples, choices: choices}).write(roots)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ const fleetIntro = `# Fleet reference
 Every field of every kind: its meaning, what it holds, its default, the version of isthmus since which it is there, and its
 name in Azure Kubernetes Application Network (AppNet) where that has one. [The file format](../fleet.md) is the guide to it;
 [in your editor](../editor.md) the same texts come up while you type, and [AppNet, feature by feature](../appnet.md) says what
-stands for what.
+stands for what. What is required is so where the object around it is there.
 
 `
 
@@ -33,6 +33,7 @@ type row struct {
 type page struct {
 	entries entries
 	samples map[string]sample
+	choices []choice
 	rows    map[string]row   // by kind and path
 	placed  map[string]place // by likeness
 	out     bytes.Buffer
@@ -41,9 +42,9 @@ type page struct {
 // place is an object of a kind.
 type place struct{ kind, path string }
 
-// fleetPage returns the reference page.
-func fleetPage(roots map[string]*field, all entries, samples map[string]sample) ([]byte, error) {
-	p := &page{entries: all, samples: samples, rows: map[string]row{}, placed: map[string]place{}}
+// write returns the reference page.
+func (p *page) write(roots map[string]*field) ([]byte, error) {
+	p.rows, p.placed = map[string]row{}, map[string]place{}
 	var errs []error
 	for _, kind := range kinds {
 		roots[kind].walk(func(f *field) {
@@ -84,6 +85,9 @@ func (p *page) describe(kind string, f *field) (row, error) {
 	var err, noWords error
 	r.standard, err = p.samples[kind].defaultOf(f)
 	r.holds, noWords = typeOf(f)
+	if values := choiceOf(p.choices, f.Enum); values != nil {
+		r.holds = strings.Join(values, "<br>")
+	}
 	switch {
 	case f.Required:
 		r.standard = "required"

@@ -98,8 +98,8 @@ func TestTypeOf(t *testing.T) {
 		{schema{Type: "string", Pattern: `^([01][0-9]|2[0-3]):[0-5][0-9]$`}, `a time of day such as "02:00"`},
 		{schema{Type: "string", Enum: []string{"A", "B"}}, "`A`, `B`"},
 		{schema{Type: "integer", Minimum: &zero, Maximum: &one}, "whole number from 0 to 100"},
-		{schema{Type: "array", MinItems: 1, Items: &schema{Type: "string", MaxLength: 9}}, "list of 1 or more, each text; up to 9 characters"},
-		{schema{Type: "array", Items: &schema{Properties: map[string]*schema{"name": {}}}, ListMapKeys: []string{"name"}}, "list of objects, each `name` once"},
+		{schema{Type: "array", MinItems: 1, Items: &schema{Type: "string", MaxLength: 9}}, "list of 1 or more: text; up to 9 characters"},
+		{schema{Type: "array", Items: &schema{Properties: map[string]*schema{"name": {}}}, ListMapKeys: []string{"name"}}, "list: objects, each `name` once"},
 		{schema{Type: "object", Free: true}, "any fields"},
 	} {
 		got, err := typeOf(&field{schema: &tt.schema})
@@ -142,5 +142,20 @@ func TestFeatureRow(t *testing.T) {
 		if problems != tt.problems || tt.row != "" && row != tt.row {
 			t.Errorf("%+v: got %q, problems %q", tt.feature, row, problems)
 		}
+	}
+}
+
+func TestChoices(t *testing.T) {
+	t.Chdir("../..")
+	choices, err := readChoices(typesFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"`Internal` is an address inside the private network", "`External` is a public address"}
+	if diff := cmp.Diff(want, choiceOf(choices, []string{"Internal", "External"})); diff != "" {
+		t.Errorf("visibilities (-want +got):\n%s", diff)
+	}
+	if got := choiceOf(choices, []string{"Mon", "Tue"}); got != nil {
+		t.Errorf("values that no constant documents are said to mean %q", got)
 	}
 }

@@ -41,32 +41,24 @@ func valueOf(s *schema) (string, error) {
 }
 
 func listOf(s *schema) (string, error) {
-	items := "objects"
-	if len(s.Items.Properties) == 0 {
-		inner, err := valueOf(s.Items)
-		if err != nil {
-			return "", err
-		}
-		items = "each " + inner
-	}
 	words := "list"
 	switch {
 	case s.MinItems > 0 && s.MaxItems > 0:
-		words = fmt.Sprintf("list of %d to %d", s.MinItems, s.MaxItems)
+		words += fmt.Sprintf(" of %d to %d", s.MinItems, s.MaxItems)
 	case s.MinItems > 0:
-		words = fmt.Sprintf("list of %d or more", s.MinItems)
+		words += fmt.Sprintf(" of %d or more", s.MinItems)
 	case s.MaxItems > 0:
-		words = fmt.Sprintf("list of up to %d", s.MaxItems)
+		words += fmt.Sprintf(" of up to %d", s.MaxItems)
 	}
-	if items == "objects" {
-		words += " of objects"
-	} else {
-		words += ", " + items
+	if len(s.Items.Properties) == 0 {
+		items, err := valueOf(s.Items)
+		return words + ": " + items, err
 	}
+	words += ": objects"
 	if len(s.ListMapKeys) > 0 {
 		words += ", each `" + strings.Join(s.ListMapKeys, "`, `") + "` once"
 	}
-	return strings.Replace(words, " of 1 or more of objects", " of one object or more", 1), nil
+	return words, nil
 }
 
 func between(s *schema) string {
