@@ -7,9 +7,9 @@
 // from the schemas, what its values mean from the docs of the Go constants, its
 // default from a sample fleet that fleet.Load fills in, and from fields.yaml
 // since when it is there and what it is called in Azure Kubernetes Application
-// Network. The command fails when a field has no entry
-// there, an entry no field, the sample leaves an object out, or a type's doc
-// states another default than the code has; the message says what to write.
+// Network. The command fails when a field has no entry there, an entry no field,
+// the sample leaves an object out, or a type's doc states another default than
+// the code has; the message says what to write.
 //
 // The page of AppNet's features is made from appnet.yaml. The command fails when
 // a row names a field, a release or a test that is not there. Sources are read in

@@ -80,7 +80,7 @@ func (p *page) describe(kind string, f *field) (row, error) {
 	r.entry, _ = p.entries.of(kind, f.Path)
 	r.meaning, _ = splitDefault(f.Description)
 	if instead, ok := fleet.NotYetActedOn(kind)[f.Path]; ok {
-		r.meaning += " **Not yet acted on:** " + instead + "."
+		r.meaning += " **For now:** " + instead + "."
 	}
 	var err, noWords error
 	r.standard, err = p.samples[kind].defaultOf(f)
