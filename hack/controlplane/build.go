@@ -51,12 +51,24 @@ func Build(ctx context.Context, progress io.Writer) (Binaries, error) {
 	}
 	kube, err := build(ctx, recipe{
 		name: "kube", dir: filepath.Join(root, "kube"), pkg: ".",
-		ldflags: "-s -w", usually: "10 minutes on 2 cores",
+		ldflags: kubernetesFlags(), usually: "10 minutes on 2 cores",
 	}, progress)
 	if err != nil {
 		return Binaries{}, err
 	}
 	return Binaries{Kube: kube, Kubectl: filepath.Join(filepath.Dir(kube), "kubectl")}, nil
+}
+
+// kubernetesVersion is what module kube builds.
+const kubernetesVersion = "1.36.3"
+
+// kubernetesFlags set what Kubernetes's own release build sets: without them an
+// API server tells its clients no version that they can read.
+func kubernetesFlags() string {
+	const variables = "k8s.io/component-base/version."
+	parts := strings.SplitN(kubernetesVersion, ".", 3)
+	return "-s -w -X " + variables + "gitVersion=v" + kubernetesVersion +
+		" -X " + variables + "gitMajor=" + parts[0] + " -X " + variables + "gitMinor=" + parts[1]
 }
 
 // Istiod returns the path of istiod of a release, one of [IstiodReleases], built

@@ -85,3 +85,14 @@ func TestIstiodOfUnknownRelease(t *testing.T) {
 		t.Errorf("error %v does not name the releases that there are", err)
 	}
 }
+
+// The version that API servers tell is set by hand, beside that of the module.
+func TestKubernetesVersion(t *testing.T) {
+	modules, err := os.ReadFile(filepath.Join("kube", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "k8s.io/kubernetes v" + kubernetesVersion + "\n"; !strings.Contains(string(modules), want) {
+		t.Errorf("kube/go.mod does not have %q", want)
+	}
+}

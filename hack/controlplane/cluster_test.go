@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -42,6 +43,7 @@ func TestClusters(t *testing.T) {
 			t.Error("a name that is a path was accepted")
 		}
 	})
+	t.Run("the version can be read", func(t *testing.T) { testVersion(t, hub) })
 	t.Run("nodes are ready", func(t *testing.T) { testNodes(t, one, 3) })
 	t.Run("TLS is verified", func(t *testing.T) { testTLS(t, one, two) })
 	t.Run("tokens are real and RBAC is on", func(t *testing.T) { testTokens(t, one) })
@@ -50,6 +52,17 @@ func TestClusters(t *testing.T) {
 	t.Run("writes are counted", func(t *testing.T) { testWrites(t, hub) })
 	t.Run("an API server stops and comes back", func(t *testing.T) { testAPIServerFault(t, two) })
 	t.Run("the Gateway API is installed", func(t *testing.T) { testGatewayAPI(t, hub) })
+}
+
+func testVersion(t *testing.T, c *controlplane.Cluster) {
+	told, err := clientFor(t, c.RESTConfig()).Discovery().ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := version.ParseSemantic(told.GitVersion)
+	if err != nil || parsed.Major() == 0 || told.Minor == "" {
+		t.Errorf("the API server tells the version %+v: %v", told, err)
+	}
 }
 
 func clientFor(t *testing.T, config *rest.Config) kubernetes.Interface {
