@@ -1,6 +1,7 @@
 package renderer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -149,7 +150,7 @@ func (p *patcher) one(patch *patch, draft ambient.Draft, values ambient.Values) 
 	reason, hint := ReasonPatchFails, ""
 	var refusal *notAllowed
 	if errors.As(refused, &refusal) {
-		reason, hint = ReasonPatchNotAllowed, refusal.hint
+		reason, hint = cmp.Or(refusal.reason, ReasonPatchNotAllowed), refusal.hint
 	}
 	p.report(patch, reason, fmt.Sprintf("%s: %v", describe(values.Named(shared)), refused), hint)
 	return draft, nil
@@ -182,7 +183,10 @@ func (p *patcher) made(patch *patch, draft ambient.Draft) (ambient.Draft, error)
 	p.mu.Unlock()
 	entry.once.Do(func() {
 		var object bundle.Object
-		if object, entry.err = patched(patch.patch, draft.Object); entry.err == nil {
+		if object, entry.err = patched(patch.patch, draft.Object); entry.err != nil {
+			return
+		}
+		if entry.err = patch.keepsUniform(draft.Object.Object, object.Object); entry.err == nil {
 			entry.draft = draft.Become(object)
 		}
 	})
@@ -190,29 +194,39 @@ func (p *patcher) made(patch *patch, draft ambient.Draft) (ambient.Draft, error)
 }
 
 // notAllowed is the error for a patch that does what no patch may.
-type notAllowed struct{ message, hint string }
+type notAllowed struct{ message, hint, reason string }
 
 func (e *notAllowed) Error() string { return e.message }
 
 func patched(patch *kustomize.Patch, object bundle.Object) (bundle.Object, error) {
 	if object.Object.GetLabels()[bundle.ComponentLabel] == string(bundle.ComponentCRDs) {
-		return object, &notAllowed{"Istio's CRDs are the same for all members of a release",
-			"leave them out: labelSelector: " + bundle.ComponentLabel + "!=" + string(bundle.ComponentCRDs)}
+		return object, &notAllowed{message: "Istio's CRDs are the same for all members of a release",
+			hint: "leave them out: labelSelector: " + bundle.ComponentLabel + "!=" + string(bundle.ComponentCRDs)}
 	}
 	after, err := patch.Apply(object.Object)
 	if errors.Is(err, kustomize.ErrRemoved) {
-		return object, &notAllowed{"the patch removes it", ""}
+		return object, &notAllowed{message: "the patch removes it"}
 	}
 	if err != nil {
 		return object, err
 	}
 	if what := taken(object.Object, after); what != "" {
-		return object, &notAllowed{"the patch changes its " + what, "objects are found again by it"}
+		return object, &notAllowed{message: "the patch changes its " + what, hint: "objects are found again by it"}
 	}
 	if what, why := reserved(object.Object, after); what != "" {
-		return object, &notAllowed{"the patch changes its " + what, why}
+		return object, &notAllowed{message: "the patch changes its " + what, hint: why}
 	}
 	return bundle.NewObject(object.Stage, after)
+}
+
+// keepsUniform refuses what a member's patch may not change for its member alone.
+func (p *patch) keepsUniform(before, after *unstructured.Unstructured) error {
+	what := uniform(before, after)
+	if what == "" || p.holder.kind != v1alpha1.MemberKind {
+		return nil
+	}
+	return &notAllowed{reason: ReasonMembersDiffer, message: "the patch changes its " + what + " on this member alone",
+		hint: "Istio needs the same on every member: make it a patch of the network"}
 }
 
 // taken names what the patch changed although it makes the object that object,

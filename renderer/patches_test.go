@@ -185,6 +185,35 @@ func TestPatchesThatAreRefused(t *testing.T) {
 	}
 }
 
+// What Istio needs to be the same on every member is not one member's to change.
+func TestPatchesOfOneMemberKeepTheMeshWhole(t *testing.T) {
+	const waypoint = "{target: {kind: Gateway, name: waypoint}, patch: "
+	const mesh = `{target: {kind: ConfigMap, name: istio}, patch: '[{op: replace, path: /data/mesh, value: "trustDomain: other"}]'}`
+	for _, tt := range []struct{ patch, want, reason string }{
+		{waypoint + `'[{op: replace, path: /spec/gatewayClassName, value: mine}]'}`, "MembersDiffer Gateway shop/waypoint: the patch changes its waypoint on this member alone", "peers take it to be a waypoint"},
+		{waypoint + `'{metadata: {labels: {istio.io/waypoint-for: all}}}'}`, "MembersDiffer Gateway shop/waypoint: the patch changes its waypoint on this member alone", "peers send it what it was for"},
+		{waypoint + `'{metadata: {annotations: {example.com/team: mesh}}}'}`, "", "an annotation is the member's own"},
+		{mesh, "MembersDiffer ConfigMap applink-system/istio: the patch changes its trustDomain on this member alone", "peers refuse the other domain"},
+	} {
+		for holder, files := range map[string]fstest.MapFS{
+			"member":  {"network.yaml": {Data: []byte(networkFile)}, "member.yaml": {Data: []byte(memberFile("one", "1.30.4") + "  patches: [" + tt.patch + "]\n")}},
+			"network": {"network.yaml": {Data: []byte(networkFile + "  patches: [" + tt.patch + "]\n")}, "member.yaml": {Data: []byte(memberFile("one", "1.30.4"))}},
+		} {
+			result, err := shared.Render(load(t, files), plan.Observed{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			for _, p := range result.Problems.Errors() {
+				got += p.Reason + " " + p.Message
+			}
+			if want := tt.want; holder == "member" && got != want || holder == "network" && got != "" {
+				t.Errorf("%s, in a %s: problems %q, want %q", tt.reason, holder, got, want)
+			}
+		}
+	}
+}
+
 // A network's patch may be for some members only; a member's is for itself.
 func TestPatchesMatchByMember(t *testing.T) {
 	gateway := "  patches: [{target: {kind: Gateway, name: istio-eastwestgateway, labelSelector: topology.istio.io/network=net-alpha}, patch: '{metadata: {annotations: {a: b}}}'}]\n"
