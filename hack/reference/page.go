@@ -165,8 +165,11 @@ func (p *page) section(kind string, f *field) {
 	fmt.Fprintf(&p.out, "\n<a id=%q></a>\n### %s `%s`\n\n%s\n\n", anchor(kind, f.Path), kind, f.Path, line(typeName.ReplaceAllString(meaning, "This ")))
 	p.out.WriteString("| field | meaning | holds | default | since | AppNet |\n|---|---|---|---|---|---|\n")
 	rules := p.table(kind, f, f)
-	for i, rule := range rules {
-		fmt.Fprintf(&p.out, "%s- %s.\n", map[bool]string{true: "\n"}[i == 0], line(rule))
+	if len(rules) > 0 {
+		p.out.WriteString("\n")
+	}
+	for _, rule := range rules {
+		fmt.Fprintf(&p.out, "- %s.\n", line(rule))
 	}
 }
 
