@@ -112,8 +112,8 @@ type Trust struct {
 	// Intermediate is each member's CA. Defaults: 2160h, rotated at 50%.
 	Intermediate CertificateLifetime `json:"intermediate,omitempty"`
 
-	// Workload is each workload's certificate. Defaults: 24h, rotated at 50%,
-	// which is what the node proxy does and the only value.
+	// Workload is each workload's certificate, valid for 10m or more. Defaults:
+	// 24h, rotated at 50%, which is what the node proxy does and the only value.
 	Workload CertificateLifetime `json:"workload,omitempty"`
 }
 
@@ -208,7 +208,7 @@ type MeshNamespace struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name"`
 
-	// Ambient enrols the namespace's pods in the ambient data plane.
+	// Ambient enrols the namespace's pods in the mesh, by Istio's label.
 	Ambient bool `json:"ambient,omitempty"`
 
 	// Waypoint is the namespace's L7 proxy, the same on every member.

@@ -147,8 +147,8 @@ type SecretKeyReference struct {
 // Connectivity is how other members reach this one's workloads.
 type Connectivity struct {
 	// Network is the name of the L3 network that the member's pods are in:
-	// members that name the same one reach each other's pods directly.
-	// Default: the member's name.
+	// members that name the same one reach each other's pods directly, all others
+	// go through east-west gateways. Default: the member's name.
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9]([-._a-zA-Z0-9]*[a-zA-Z0-9])?$`
 	Network string `json:"network,omitempty"`
