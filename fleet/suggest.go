@@ -85,3 +85,7 @@ func shorten(value string) string {
 	}
 	return value
 }
+
+// DidYouMean returns a hint when one of the candidates was probably meant, else
+// nothing.
+func DidYouMean(word string, candidates []string) string { return meant(word, candidates) }

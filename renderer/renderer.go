@@ -36,6 +36,8 @@ func Render(f *fleet.Fleet, c *catalog.Catalog) (*Result, error) {
 type Renderer struct {
 	catalog *catalog.Catalog
 	engine  *ambient.Engine
+	// definitions by which manifests are checked.
+	definitions definitions
 }
 
 // New returns a renderer of the catalog's releases.
@@ -54,6 +56,9 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 	patches := newPatcher(f, planned.Decisions)
 	manifests, err := newResources(f, planned.Decisions)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.check(manifests, planned.Decisions); err != nil {
 		return nil, err
 	}
 	bundles := make([]bundle.Bundle, len(planned.Decisions))

@@ -150,3 +150,42 @@ spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, p
 		t.Errorf("%d bundles, problems (-want +got):\n%s", len(result.Bundles), diff)
 	}
 }
+
+// What a member's API server or istiod would refuse is found before delivery,
+// by the release that the member runs.
+func TestManifestsThatAreRefused(t *testing.T) {
+	const header = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: shop}\n"
+	for _, tt := range []struct {
+		reason, manifest string
+		want             []string
+	}{
+		{"a field that there is not", header + "spec:\n  rules:\n  - to:\n    - operation: {methds: [GET]}\n",
+			[]string{"error ManifestRefused all.yaml:7: spec.rules[0].to[0].operation.methds: unknown field"}},
+		{"a rule of the CRD", header + "spec: {selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: a, group: \"\"}]}\n",
+			[]string{"error ManifestRefused all.yaml:4: spec: only one of targetRefs or selector can be set"}},
+		{"what istiod knows", header + "spec: {action: CUSTOM, targetRefs: [{kind: Service, name: a, group: \"\"}], rules: [{}]}\n",
+			[]string{"error ManifestRefused all.yaml:4: spec: invalid policy a.shop: `provider.name` must not be empty"}},
+		{"a kind that one release has", "apiVersion: extensions.istio.io/v1alpha1\nkind: TrafficExtension\nmetadata: {name: a, namespace: shop}\nspec: {lua: {inlineCode: \"function envoy_on_request(h) end\"}}\n",
+			[]string{`error ManifestRefused all.yaml:2: kind: extensions.istio.io has no kind "TrafficExtension", in release 1.27.9`}},
+		{"a kind of the Gateway API", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a, namespace: shop}\nspec:\n  parentRef: []\n",
+			[]string{`error ManifestRefused all.yaml:5: spec.parentRef: unknown field`}},
+	} {
+		files := resourceFiles()
+		files["all.yaml"].Data = []byte(tt.manifest)
+		files["canary.yaml"].Data = []byte(memberFile("canary", "1.27.9"))
+		files["rest.yaml"].Data = []byte(memberFile("rest", "1.31.0"))
+		result, err := shared.Render(load(t, files), plan.Observed{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range result.Problems {
+			if strings.HasPrefix(p.Reason, "Manifest") {
+				got = append(got, string(p.Severity)+" "+p.Reason+" "+p.String())
+			}
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" || len(result.Bundles) != 0 {
+			t.Errorf("%s: %d bundles, problems (-want +got):\n%s", tt.reason, len(result.Bundles), diff)
+		}
+	}
+}

@@ -86,24 +86,43 @@ func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
 // They are decoded once for all networks; only their metadata is copied.
 func (e *Engine) definitions(network string, release catalog.Release) ([]Draft, error) {
 	e.mu.Lock()
-	entry, shared := e.owned[ownedBy{network, release.Version}], e.crds[release.Version]
+	entry := e.owned[ownedBy{network, release.Version}]
 	if entry == nil {
 		entry = &charts{}
 		e.owned[ownedBy{network, release.Version}] = entry
 	}
-	if shared == nil {
-		shared = &charts{}
-		e.crds[release.Version] = shared
-	}
 	e.mu.Unlock()
 	entry.once.Do(func() {
-		shared.once.Do(func() { shared.objects, shared.err = renderDefinitions(release) })
+		shared := e.crdsOf(release)
 		if entry.err = shared.err; entry.err == nil {
 			entry.objects, entry.err = own(shared.objects, network)
 			entry.drafts = closed(entry.objects)
 		}
 	})
 	return entry.drafts, entry.err
+}
+
+// crdsOf returns Istio's CRDs of the release without a network's label.
+func (e *Engine) crdsOf(release catalog.Release) *charts {
+	e.mu.Lock()
+	shared := e.crds[release.Version]
+	if shared == nil {
+		shared = &charts{}
+		e.crds[release.Version] = shared
+	}
+	e.mu.Unlock()
+	shared.once.Do(func() { shared.objects, shared.err = renderDefinitions(release) })
+	return shared
+}
+
+// Definitions returns Istio's CRDs of the release, which must not be changed.
+func (e *Engine) Definitions(release catalog.Release) ([]*unstructured.Unstructured, error) {
+	shared := e.crdsOf(release)
+	var out []*unstructured.Unstructured
+	for _, object := range shared.objects {
+		out = append(out, object.Object)
+	}
+	return out, shared.err
 }
 
 // own returns the objects with the network's label.
