@@ -47,6 +47,7 @@ type Cluster struct {
 	services *services
 	proxy    *egressProxy
 	runner   *kubelet.Runner // nil without istiods
+	routes   sync.Map        // of addresses to func(int32) (string, bool); see Route
 
 	kubeconfig []byte
 	client     kubernetes.Interface // of the harness itself

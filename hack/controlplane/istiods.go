@@ -97,6 +97,9 @@ func (c *Cluster) newRunner() *kubelet.Runner {
 // localProcess is the address at which a port of a pod can be reached, if the pod
 // is a process on this machine.
 func (c *Cluster) localProcess(podIP string, port int32) (string, bool) {
+	if to, ok := c.routes.Load(podIP); ok {
+		return to.(func(int32) (string, bool))(port)
+	}
 	if c.runner == nil {
 		return "", false
 	}
@@ -106,4 +109,10 @@ func (c *Cluster) localProcess(podIP string, port int32) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// Route leads an address that is behind an endpoint of a Service and no pod's,
+// such as that of a load balancer in another cluster, to where to says.
+func (c *Cluster) Route(address string, to func(port int32) (local string, ok bool)) {
+	c.routes.Store(address, to)
 }
