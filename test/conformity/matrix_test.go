@@ -12,6 +12,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
 
 // A dimension is one thing in which fleets differ. Every combination of one
@@ -77,6 +78,11 @@ var dimensions = []dimension{
 			two:  `{connectivity: {network: "10.0_B", eastWestGateway: {address: "2606:4700::1111"}}}`,
 		},
 	}},
+	{"placement", []choice{
+		{name: "member"},
+		{name: "hosted", two: `{controlPlane: {placement: Hosted, host: one, address: 10.9.8.7}}`},
+		{name: "hosted-by-name", two: `{controlPlane: {placement: Hosted, host: one, address: istiod.example.com}}`},
+	}},
 	{"settings", []choice{
 		{name: "defaults"},
 		{name: "components", network: settings, one: settingsOfOne},
@@ -103,6 +109,12 @@ components:
     logLevel: error
   nodes: {selector: {pool: mesh, "example.com/zone": "1"}, excludeVirtual: true}
   images: {registry: "registry.example.com:5000/mirror/istio", pullSecrets: [one, two.more]}
+  eastWestGateway: {resources: {limits: {memory: 512Mi}}, replicas: {min: 2, max: 9}}
+  waypoints: {replicas: {min: 2}}
+telemetry:
+  collector: {service: otel.observability.svc.cluster.local}
+  accessLogs: {requests: Errors, to: Collector}
+  tracing: {sampling: "0.5%"}
 `
 
 const settingsOfOne = `
@@ -210,7 +222,7 @@ func (c combination) render(t *testing.T, release string) []bundle.Bundle {
 	if len(problems.Errors()) > 0 {
 		t.Fatalf("load %s: %v", c.name, problems.Errors())
 	}
-	result, err := shared.Render(f, nil)
+	result, err := shared.Render(f, plan.Observed{})
 	if err != nil {
 		t.Fatalf("render %s: %v", c.name, err)
 	}
