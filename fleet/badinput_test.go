@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 	"unicode/utf16"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -118,6 +117,8 @@ func TestBadFiles(t *testing.T) {
 		{"a device never ends", "x.yml", &fstest.MapFile{Mode: fs.ModeDevice | fs.ModeCharDevice}, "SpecialFileIgnored x.yml: not a regular file, not read"},
 		{"a submodule in a snapshot of a commit", "shared", &fstest.MapFile{Mode: fs.ModeIrregular}, "RepositoryIgnored shared: another repository, not read"},
 		{"a submodule in a work tree says the same", "shared/.git", &fstest.MapFile{}, "RepositoryIgnored shared: another repository, not read"},
+		{"a file that is elsewhere", "x.yaml", &fstest.MapFile{Data: []byte("version https://git-lfs.github.com/spec/v1\noid sha256:12\n")},
+			"SpecialFileIgnored x.yaml:1: a pointer of Git LFS and not the file itself, not read"},
 		{"a folder named like a file is a folder", "x.yaml/readme", &fstest.MapFile{}, ""},
 		{"what Git keeps is not read", ".git/x.yaml", &fstest.MapFile{Data: []byte("isthmus.dev: [")}, ""},
 		{"a name that starts a line of its own", "a\n\x1b[31mb.yaml", &fstest.MapFile{Data: []byte("isthmus.dev: [")},
@@ -168,9 +169,8 @@ func TestUnreadableFileHidesNothing(t *testing.T) {
 	}
 }
 
-// TestLimits: what is written to hurt is refused in little time and memory. The
-// bounds are wide: they tell a bomb from a file and not a fast machine from a
-// slow one.
+// TestLimits: what is written to hurt is refused before it costs much. Memory is
+// measured and not time, which is in proportion and not the same everywhere.
 func TestLimits(t *testing.T) {
 	many := func(n int, text string) string { return strings.Repeat(text+", ", n) }
 	bomb := networkHead + "spec:\n  deletionGuard: {allow: &words [" + many(1000, "lol") + "]}\n" +
@@ -197,15 +197,10 @@ func TestLimits(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		start := time.Now()
 		f, problems := fleet.Load(fstest.MapFS{"a.yaml": {Data: []byte(tt.text)}})
-		took := time.Since(start)
 		runtime.ReadMemStats(&after)
 		if first, _, _ := strings.Cut(lines(problems.Errors()), "\n"); f != nil || first != tt.want {
 			t.Errorf("%s: problems %.300q, want %q", tt.reason, lines(problems), tt.want)
-		}
-		if took > 10*time.Second {
-			t.Errorf("%s: took %v", tt.reason, took)
 		}
 		if used := (after.TotalAlloc - before.TotalAlloc) >> 20; used > 256 {
 			t.Errorf("%s: allocated %d MiB", tt.reason, used)
@@ -267,8 +262,8 @@ func TestTooMuch(t *testing.T) {
 		files        int
 		want         string
 	}{
-		{"values, by aliases in many documents", bomb + "---\n", 5, 8, "more than 2000000 values in one fleet; nothing is read from here on"},
-		{"objects", networkHead + "spec: {}\n---\n", 10_000, 7, "more than 50000 objects in one fleet; nothing is read from here on"},
+		{"values, by aliases in many documents", bomb + "---\n", 5, 4, "more than 1000000 values in one fleet; nothing is read from here on"},
+		{"objects", networkHead + "spec: {}\n---\n", 10_000, 3, "more than 20000 objects in one fleet; nothing is read from here on"},
 		{"problems", "kind: Member\n---\n", 20_000, 3, "more than 10000 problems; nothing is read from here on"},
 		{"problems of rules", networkHead + "spec: {}\n---\n", 5_000, 3, "more than 10000 problems"},
 	} {

@@ -17,8 +17,8 @@ import (
 // What one fleet may cost. A fleet of ten thousand members is far below.
 const (
 	maxEntries     = 200_000 // files and folders below the root
-	maxDocuments   = 50_000  // objects of isthmus
-	maxFleetValues = 2_000_000
+	maxDocuments   = 20_000  // objects of isthmus
+	maxFleetValues = 1_000_000
 	maxProblems    = 10_000
 	maxFileBytes   = 1 << 20
 )
@@ -105,12 +105,20 @@ func (l *loader) read(fsys fs.FS, name string) {
 			Message: "UTF-16 or UTF-32, and not UTF-8", Hint: "save the file as UTF-8"})
 		return
 	}
+	if bytes.HasPrefix(data, lfsPointer) {
+		l.report(Problem{File: file, Line: 1, Severity: SeverityWarning, Reason: ReasonSpecialFile,
+			Message: "a pointer of Git LFS and not the file itself, not read", Hint: "keep the fleet's files out of Git LFS"})
+		return
+	}
 	for _, chunk := range split(data) {
 		if mentionsIsthmus(chunk.text) {
 			l.readChunk(file, chunk, func(root *yaml.Node) { l.readRoot(file, chunk.before, root) })
 		}
 	}
 }
+
+// lfsPointer begins what a commit has in place of a file that is elsewhere.
+var lfsPointer = []byte("version https://git-lfs.github.com/spec/")
 
 // tooLarge reports a file that is not read: an error when it speaks of isthmus
 // as far as it was looked at, else a warning, since a fleet's repository may

@@ -15,7 +15,8 @@ const (
 	ReasonSymlinkIgnored = "SymlinkIgnored"
 	// ReasonRepositoryIgnored: a submodule or another repository was not read.
 	ReasonRepositoryIgnored = "RepositoryIgnored"
-	// ReasonSpecialFile: a pipe, a socket or a device was not read.
+	// ReasonSpecialFile: a pipe, a socket, a device or a pointer to a file that
+	// is elsewhere was not read.
 	ReasonSpecialFile = "SpecialFileIgnored"
 	// ReasonObjectInList: objects are documents, not items of a list.
 	ReasonObjectInList = "ObjectInList"
