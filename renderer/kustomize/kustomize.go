@@ -1,8 +1,10 @@
 package kustomize
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
+	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
 )
 
@@ -73,26 +76,28 @@ func run(memory filesys.FileSystem, dir string) (objects []*unstructured.Unstruc
 // kustomizationNames are the names by which Kustomize finds its file.
 var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
 
-// refusedFields run code or change schemas for every later build.
-var refusedFields = []string{
-	"openapi", "helmCharts", "helmChartInflationGenerator", "helmGlobals",
-	"generators", "transformers", "validators", "crds", "configurations",
-}
+// allowedFields of a kustomization. Every other is refused: some run code, some
+// change schemas for every later build, and wherever a field names a file,
+// Kustomize takes an address, too, and fetches it.
+var allowedFields = []string{"apiVersion", "kind", "metadata", "resources", "components", "labels", "namespace"}
 
 // pathFields name files and folders that have to be among the files.
-var pathFields = []string{"resources", "components", "bases"}
+var pathFields = []string{"resources", "components"}
 
 func check(files map[string][]byte) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := checkAliases(name, files[name]); err != nil {
+			return err
+		}
 		if !slices.Contains(kustomizationNames, path.Base(name)) {
 			continue
 		}
 		var fields map[string]any
-		if err := yaml.Unmarshal(files[name], &fields); err != nil {
+		if err := yaml.UnmarshalStrict(files[name], &fields); err != nil {
 			return fmt.Errorf("read %q: %w", name, err)
 		}
-		for _, field := range refusedFields {
-			if _, ok := fields[field]; ok {
+		for _, field := range slices.Sorted(maps.Keys(fields)) {
+			if !slices.Contains(allowedFields, field) {
 				return fmt.Errorf("%q: field %q: %w: only plain Kustomize is run", name, field, ErrRefused)
 			}
 		}
@@ -106,6 +111,31 @@ func check(files map[string][]byte) error {
 		}
 	}
 	return nil
+}
+
+// checkAliases refuses aliases: Kustomize follows aliases of aliases for as long
+// as it takes.
+func checkAliases(name string, content []byte) error {
+	if extension := path.Ext(name); extension != ".yaml" && extension != ".yml" && extension != "" {
+		return nil
+	}
+	decoder := kyaml.NewDecoder(bytes.NewReader(content))
+	for {
+		var node kyaml.Node
+		err := decoder.Decode(&node)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read %q: %w", name, err)
+		case aliased(&node):
+			return fmt.Errorf("%q: %w: anchors and aliases are not read", name, ErrRefused)
+		}
+	}
+}
+
+func aliased(node *kyaml.Node) bool {
+	return node.Kind == kyaml.AliasNode || node.Anchor != "" || slices.ContainsFunc(node.Content, aliased)
 }
 
 // within tells whether a file or a folder with files is at the path that the
