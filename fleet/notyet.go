@@ -19,7 +19,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
-	{"spec.meshConfig", "Istio's defaults hold", nil},
 	{"spec.gatewayAPI", "the members own the CRDs of the Gateway API", nil},
 }
 

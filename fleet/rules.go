@@ -38,6 +38,7 @@ var rules = []rule{
 	{"ReservedNamespace", SeverityError, eachNetwork(reservedNamespace)},
 	{"InvalidUpgrade", SeverityError, eachUpgrade(invalidUpgrade)},
 	{"InvalidRing", SeverityError, eachNetwork(invalidRing)},
+	{"ReservedMeshConfig", SeverityError, eachNetwork(reservedMeshConfig)},
 	{"InvalidTelemetry", SeverityError, eachNetwork(invalidTelemetry)},
 	{"InvalidComponents", SeverityError, invalidComponents},
 	{"InvalidPatch", SeverityError, eachPatch(invalidPatch)},

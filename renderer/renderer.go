@@ -3,6 +3,7 @@ package renderer
 import (
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -61,6 +62,15 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 	if err := r.check(manifests, planned.Decisions); err != nil {
 		return nil, err
 	}
+	added, err := checkMeshConfigs(f, planned.Decisions)
+	if err != nil {
+		return nil, err
+	}
+	if len(added) > 0 { // charts may not even render with it
+		result.Problems = slices.Concat(result.Problems, manifests.found(), added)
+		result.Problems.Sort()
+		return result, nil
+	}
 	bundles := make([]bundle.Bundle, len(planned.Decisions))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -74,8 +84,7 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	result.Problems = append(result.Problems, manifests.found()...)
-	result.Problems = append(result.Problems, patches.found()...)
+	result.Problems = slices.Concat(result.Problems, manifests.found(), patches.found(), checkMeshes(f, bundles))
 	result.Problems.Sort()
 	if len(result.Problems.Errors()) == 0 {
 		result.Bundles = bundles

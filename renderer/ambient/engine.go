@@ -200,6 +200,9 @@ func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, relea
 	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
 		m.workload = validity.Duration
 	}
+	if added := network.Spec.MeshConfig; added != nil {
+		m.meshConfig = string(added.Raw)
+	}
 	if telemetry := network.Spec.Telemetry; telemetry != nil && telemetry.Collector != nil {
 		m.collector = *telemetry.Collector
 	}
@@ -212,9 +215,13 @@ func jobs(release catalog.Release, m mesh, id identity) ([]job, error) {
 	if err != nil {
 		return nil, err
 	}
+	istiod := istiodValues(release, m, s, id)
+	if istiod["meshConfig"], err = meshConfig(m); err != nil {
+		return nil, err
+	}
 	return []job{
 		{chart: chartBase, values: baseValues(m, s), omit: []string{crdTemplate}},
-		{chart: chartIstiod, values: istiodValues(release, m, s, id)},
+		{chart: chartIstiod, values: istiod},
 		{chart: chartCNI, values: cniValues(release, s)},
 		{chart: chartZtunnel, values: ztunnelValues(release, m, s, id)},
 	}, nil

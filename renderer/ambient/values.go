@@ -22,6 +22,8 @@ type mesh struct {
 	remote bool
 	// collector takes what the mesh tells of the traffic; empty without one.
 	collector v1alpha1.Collector
+	// meshConfig is what the fleet adds to Istio's, as JSON; empty without any.
+	meshConfig string
 	// components are the settings in effect, as JSON; empty without any.
 	components string
 	// alone is the only member of the mesh; zero when there may be others.
@@ -30,7 +32,7 @@ type mesh struct {
 
 // mentions reports whether text that a fleet may choose has s in it.
 func (m mesh) mentions(s string) bool {
-	return strings.Contains(m.trustDomain, s) || strings.Contains(m.components, s)
+	return strings.Contains(m.trustDomain, s) || strings.Contains(m.components, s) || strings.Contains(m.meshConfig, s)
 }
 
 // identity is what a member settles alone.
@@ -72,6 +74,7 @@ func baseValues(m mesh, s settings) map[string]any {
 	}
 }
 
+// istiodValues are all but those of the mesh config.
 func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[string]any {
 	env := istiodEnv(release)
 	env["DEFAULT_WORKLOAD_CERT_TTL"] = seconds(m.workload)
@@ -88,7 +91,6 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 			// Gateways and waypoints take these from istiod's configuration.
 			"waypoint": map[string]any{"nodeSelector": s.nodeSelector()},
 		}, s),
-		"meshConfig":              meshConfig(m),
 		"env":                     env,
 		"base":                    map[string]any{"validationFailurePolicy": "Fail"},
 		"nodeSelector":            s.nodeSelector(),
@@ -100,19 +102,6 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 	}
 	s.istiod(release, values)
 	return values
-}
-
-// meshConfig is Istio's MeshConfig, over what the profile sets.
-func meshConfig(m mesh) map[string]any {
-	config := map[string]any{
-		"trustDomain": m.trustDomain,
-		// Gateways ask for their certificates by this variable.
-		"defaultConfig": map[string]any{"proxyMetadata": map[string]any{"SECRET_TTL": seconds(m.workload)}},
-	}
-	if providers := telemetryProviders(m.collector); len(providers) > 0 {
-		config["extensionProviders"] = providers
-	}
-	return config
 }
 
 // longestWorkload is Istio's own bound. It stays when certificates are to live

@@ -111,10 +111,8 @@ func checkMessage(fields map[string]any, message protoreflect.MessageType, path 
 		if path != "" {
 			at = path + "." + name
 		}
+		// Protobuf takes trust_domain, too: then two fields of one name may meet.
 		descriptor := descriptors.ByJSONName(name)
-		if descriptor == nil {
-			descriptor = descriptors.ByTextName(name)
-		}
 		if descriptor == nil {
 			findings = append(findings, Finding{Path: at, Message: "unknown field", Hint: fleet.DidYouMean(name, jsonNames(descriptors))})
 			continue
@@ -155,9 +153,24 @@ func misfit(value any, descriptor protoreflect.FieldDescriptor, path string, err
 	}
 	message := oneLine(err.Error())
 	if found, wanted, ok := strings.Cut(strings.TrimPrefix(message, "json: cannot unmarshal "), " into Go value of type "); ok {
-		message = fmt.Sprintf("want a %s, found a %s", wanted, found)
+		message = fmt.Sprintf("want %s, found a %s", wantedWord(wanted), found)
 	}
 	return Finding{Path: path, Message: message}
+}
+
+// wantedWord says in words what a field takes that a decoder names by a Go type.
+func wantedWord(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "map["):
+		return "fields"
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case goType == "bool":
+		return "true or false"
+	case strings.HasPrefix(goType, "uint"), strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "float"):
+		return "a number"
+	}
+	return "a " + goType
 }
 
 func checkInner(field map[string]any, inner protoreflect.MessageType, path string) []Finding {

@@ -167,6 +167,7 @@ func TestCheckMeshConfig(t *testing.T) {
 				`defaultConfig.drainDuratio: unknown field (did you mean "drainDuration"?)`,
 				`extensionProviders[0].opentelemetry.prot: unknown field (did you mean "port"?)`,
 			}},
+		{"protobuf's other names", "trust_domain: a", []string{`trust_domain: unknown field (did you mean "trustDomain"?)`}},
 		{"wrong types", "accessLogFile: 5\nconnectTimeout: soon\noutboundTrafficPolicy: {mode: SOME}",
 			[]string{
 				`accessLogFile: want a string, found a number`,
