@@ -1,12 +1,16 @@
 package test
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
+
+	"github.com/isthmus-mesh/isthmus/fleet"
 )
 
 var (
@@ -14,6 +18,7 @@ var (
 	heading  = regexp.MustCompile(`(?m)^#+ +(.*)$`)
 	anchorID = regexp.MustCompile(`<a id="([^"]+)">`)
 	code     = regexp.MustCompile("(?ms)^```.*?^```|^    [^\n]*$")
+	yamlCode = regexp.MustCompile("(?ms)^```yaml\n(apiVersion: isthmus\\.dev/.*?)^```")
 	noSlug   = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
@@ -96,4 +101,33 @@ func anchorsOf(t *testing.T, file string) map[string]bool {
 		out[match[1]] = true
 	}
 	return out
+}
+
+// TestDocsLoad: what a page shows of a fleet is one.
+func TestDocsLoad(t *testing.T) {
+	t.Parallel()
+	shown := 0
+	for _, file := range markdown(t) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := fstest.MapFS{}
+		for i, match := range yamlCode.FindAllSubmatch(data, -1) {
+			if strings.Contains(string(match[1]), "kind: Fleet\n") {
+				continue // it is applied to the hub
+			}
+			files[fmt.Sprintf("block-%d.yaml", i+1)] = &fstest.MapFile{Data: match[1]}
+		}
+		if len(files) == 0 {
+			continue
+		}
+		shown += len(files)
+		if _, problems := fleet.Load(files); len(problems) > 0 {
+			t.Errorf("%s: the fleet that it shows has problems: %v", file, problems)
+		}
+	}
+	if shown < 2 {
+		t.Errorf("%d blocks of YAML with objects; are they still found?", shown)
+	}
 }
