@@ -159,3 +159,42 @@ func TestFilesKeepBothOfOneName(t *testing.T) {
 		t.Errorf("want two documents:\n%s", content)
 	}
 }
+
+// What has not changed since the last time is not encoded again, and what is gone
+// is not kept.
+func TestLayoutKeepsFiles(t *testing.T) {
+	second := target
+	second.Member = "westus-1"
+	changed := some()
+	changed[3].Object.Object["spec"] = map[string]any{"replicas": int64(2)}
+	before := []bundle.Bundle{mustNew(t, target, some()), mustNew(t, second, some())}
+	after := []bundle.Bundle{mustNew(t, target, some()), mustNew(t, second, changed)}
+	var layout bundle.Layout
+	for step, bundles := range [][]bundle.Bundle{before, after, before[:1], before} {
+		want, err := bundle.Files(bundles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := layout.Files(bundles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("step %d (-from nothing +again):\n%s", step, diff)
+		}
+	}
+	first, _ := layout.Files(before)
+	again, err := layout.Files(after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range again {
+		made := &content[0] != &first[name][0]
+		want := slices.Contains([]string{
+			"members/westus-1/control-plane/deployment-istiod.yaml", "members/westus-1/inventory.json", "members/westus-1/kustomization.yaml",
+		}, name)
+		if made != want {
+			t.Errorf("%s was made anew: %t", name, made)
+		}
+	}
+}

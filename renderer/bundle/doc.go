@@ -30,7 +30,8 @@
 //
 // # What it does not
 //
-// Nothing is written to disk here; [Files] returns paths and bytes. Objects are
+// Nothing is written to disk here; [Files] returns paths and bytes, and a [Layout]
+// does so again and again without encoding anew what has not changed. Objects are
 // shared between the bundles of one rendering and must not be changed: whoever
 // wants to, copies first.
 package bundle

@@ -47,54 +47,137 @@ func MemberDir(member string) string { return path.Join("members", member) }
 // Folders that would be empty are left out. There are no keys and no
 // certificates in any of them. Files of equal objects share their bytes, which
 // must not be changed.
-func Files(bundles []Bundle) (map[string][]byte, error) {
-	encoded := &sync.Map{}
-	// The folders of one bundle, and those of its release with the first bundle
-	// that has it: they never share a path.
-	parts := make([]writer, len(bundles))
-	releases := map[string]bool{}
+func Files(bundles []Bundle) (map[string][]byte, error) { return new(Layout).Files(bundles) }
+
+// Layout lays bundles out as files, again and again: the files of what has not
+// changed since the last time are not made anew. The zero value is ready. It must
+// not be used by several goroutines at once.
+type Layout struct {
+	// parts by the digest of a bundle, or by the release's name for its folder.
+	parts map[string]part
+	// encoded objects by digest.
+	encoded *documents
+}
+
+// part is the files of one folder.
+type part struct {
+	files map[string][]byte
+	// digests of the objects in the files.
+	digests []string
+}
+
+// Files is [Files] and keeps what it has made until the next time.
+func (l *Layout) Files(bundles []Bundle) (map[string][]byte, error) {
+	last := l.parts
+	encoded := &documents{last: l.encoded}
+	jobs := folderJobs(bundles)
+	parts := make([]part, len(jobs))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, b := range bundles {
-		first := !releases[b.Release]
-		releases[b.Release] = true
-		parts[i] = writer{files: map[string][]byte{}, encoded: encoded}
-		group.Go(func() error { return parts[i].addBundle(b, first) })
+	for i, job := range jobs {
+		if known, ok := last[job.key]; ok {
+			parts[i] = known
+			continue
+		}
+		group.Go(func() error {
+			w := writer{part: part{files: map[string][]byte{}}, encoded: encoded}
+			err := job.write(&w, job.bundle)
+			parts[i] = w.part
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	l.parts, l.encoded = make(map[string]part, len(parts)), encoded
 	files := map[string][]byte{}
-	for _, part := range parts {
+	for i, part := range parts {
+		l.parts[jobs[i].key] = part
 		maps.Copy(files, part.files)
+		encoded.keep(part.digests)
 	}
+	encoded.last = nil
 	return files, nil
 }
 
-// writer collects files.
-type writer struct {
-	files map[string][]byte
-	// encoded objects ([]byte) by digest, shared by the writers of one call: most
-	// objects are the same for many members.
-	encoded *sync.Map
+// folderJob makes the files of one folder.
+type folderJob struct {
+	key    string
+	bundle Bundle
+	write  func(*writer, Bundle) error
 }
 
-func (w writer) addBundle(b Bundle, withRelease bool) error {
-	if err := w.addMember(b); err != nil {
-		return fmt.Errorf("bundle of member %q: %w", b.Member, err)
+// folderJobs are the folders of the bundles, and those of their releases with the
+// first bundle that has one. They never share a path.
+func folderJobs(bundles []Bundle) []folderJob {
+	jobs := make([]folderJob, 0, len(bundles)+1)
+	releases := map[string]bool{}
+	for _, b := range bundles {
+		jobs = append(jobs, folderJob{b.Digest, b, (*writer).addMember})
+		if !releases[b.Release] {
+			releases[b.Release] = true
+			jobs = append(jobs, folderJob{b.releaseDir() + " " + b.definitions(), b, (*writer).addRelease})
+		}
 	}
-	if !withRelease {
-		return nil
+	return jobs
+}
+
+// definitions names the bundle's CRDs by their content.
+func (b Bundle) definitions() string {
+	var out strings.Builder
+	for _, object := range b.Objects {
+		if component(object) == ComponentCRDs {
+			out.WriteString(object.Digest)
+		}
 	}
-	if err := w.addRelease(b); err != nil {
+	return out.String()
+}
+
+// documents are objects as YAML ([]byte) by digest: most objects are the same for
+// many members. It may be used by several goroutines at once.
+type documents struct {
+	now sync.Map
+	// last is what was made the last time; nil when there is none.
+	last *documents
+}
+
+func (d *documents) load(digest string) ([]byte, bool) {
+	if document, ok := d.now.Load(digest); ok {
+		return document.([]byte), true
+	}
+	if d.last == nil {
+		return nil, false
+	}
+	document, ok := d.last.load(digest)
+	if ok {
+		d.now.Store(digest, document)
+	}
+	return document, ok
+}
+
+// keep takes over what was encoded the last time and is still in some file.
+func (d *documents) keep(digests []string) {
+	for _, digest := range digests {
+		d.load(digest)
+	}
+}
+
+// writer collects the files of one folder.
+type writer struct {
+	part
+	encoded *documents
+}
+
+func (b Bundle) releaseDir() string { return path.Join("releases", b.Release, "crds") }
+
+func (w *writer) addRelease(b Bundle) error {
+	if err := w.addDefinitions(b); err != nil {
 		return fmt.Errorf("release %s: %w", b.Release, err)
 	}
 	return nil
 }
 
-func (b Bundle) releaseDir() string { return path.Join("releases", b.Release, "crds") }
-
-func (w writer) addRelease(b Bundle) error {
+func (w *writer) addDefinitions(b Bundle) error {
 	dir := b.releaseDir()
 	var resources []string
 	for _, object := range b.Objects {
@@ -127,7 +210,14 @@ func withoutNetwork(object Object) (Object, error) {
 	return NewObject(object.Stage, copied)
 }
 
-func (w writer) addMember(b Bundle) error {
+func (w *writer) addMember(b Bundle) error {
+	if err := w.addObjects(b); err != nil {
+		return fmt.Errorf("bundle of member %q: %w", b.Member, err)
+	}
+	return nil
+}
+
+func (w *writer) addObjects(b Bundle) error {
 	dir := MemberDir(b.Member)
 	resources := map[string]bool{}
 	for _, object := range b.Objects {
@@ -168,7 +258,7 @@ func (b Bundle) fileName(object Object) string {
 
 // addObject writes the object; one that shares its file with an earlier one,
 // because they differ in their API group only, becomes the file's next document.
-func (w writer) addObject(name string, object Object) error {
+func (w *writer) addObject(name string, object Object) error {
 	document, err := w.encode(object)
 	if err != nil {
 		return err
@@ -182,16 +272,17 @@ func (w writer) addObject(name string, object Object) error {
 
 // encode returns the object as YAML. Two writers may encode one object at the same
 // time, to the same bytes.
-func (w writer) encode(object Object) ([]byte, error) {
-	if document, ok := w.encoded.Load(object.Digest); ok {
-		return document.([]byte), nil
+func (w *writer) encode(object Object) ([]byte, error) {
+	w.digests = append(w.digests, object.Digest)
+	if document, ok := w.encoded.load(object.Digest); ok {
+		return document, nil
 	}
 	// Straight from the map: going by JSON and back costs as much again.
 	document, err := yamlv2.Marshal(object.Object.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", identify(object.Object), err)
 	}
-	w.encoded.Store(object.Digest, document)
+	w.encoded.now.Store(object.Digest, document)
 	return document, nil
 }
 
@@ -209,7 +300,7 @@ type kustomizationLabels struct {
 	Pairs map[string]string `json:"pairs"`
 }
 
-func (w writer) addKustomization(dir string, k kustomization) error {
+func (w *writer) addKustomization(dir string, k kustomization) error {
 	k.APIVersion, k.Kind = "kustomize.config.k8s.io/v1beta1", "Kustomization"
 	content, err := yaml.Marshal(k)
 	if err != nil {
