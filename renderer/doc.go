@@ -17,6 +17,7 @@
 // nothing: a member is never given half of what was meant.
 //
 // Charts take a moment to run the first time. A [Renderer] keeps what members
-// share from one rendering to the next; whoever renders again and again holds
-// on to one.
+// share, and the bundles, from one rendering to the next: an edit costs what depends
+// on it. What the last fleet that rendered does not need is not kept. Whoever
+// renders again and again holds on to one for each fleet.
 package renderer

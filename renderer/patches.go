@@ -99,29 +99,51 @@ func (p *patcher) read(h holder, written []v1alpha1.Patch) {
 	}
 }
 
-// apply returns the member's objects with the network's patches and then the
-// member's.
-func (p *patcher) apply(d plan.Decision, drafts []ambient.Draft, values ambient.Values) ([]bundle.Object, error) {
-	patches := slices.Concat(
+// of returns the network's patches and then the member's.
+func (p *patcher) of(d plan.Decision) []*patch {
+	return slices.Concat(
 		p.patches[holder{v1alpha1.ApplicationNetworkKind, d.Network.Name}],
 		p.patches[holder{v1alpha1.MemberKind, d.Member.Name}])
+}
+
+// apply returns the member's objects with its patches, and the positions of those
+// patches that were for any of them.
+func (p *patcher) apply(d plan.Decision, drafts []ambient.Draft, values ambient.Values) ([]bundle.Object, []int, error) {
+	patches, matched := p.of(d), map[int]bool{}
 	objects := make([]bundle.Object, 0, len(drafts))
 	for _, draft := range drafts {
 		var err error
-		for _, patch := range patches {
+		for i, patch := range patches {
 			if !patch.patch.Matches(values.Named(draft)) {
 				continue
 			}
+			matched[i] = true
 			if draft, err = p.one(patch, draft, values); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if draft, err = values.Fill(draft); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		objects = append(objects, draft.Object)
 	}
-	return objects, nil
+	positions := slices.Sorted(maps.Keys(matched))
+	p.see(d, positions)
+	return objects, positions, nil
+}
+
+// see notes that the patches at these positions were for one of the member's
+// objects.
+func (p *patcher) see(d plan.Decision, positions []int) {
+	if len(positions) == 0 {
+		return
+	}
+	patches := p.of(d)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, i := range positions {
+		patches[i].matched = true
+	}
 }
 
 // one applies a patch to a member's object: to a draft that many members share,
@@ -174,7 +196,6 @@ func sameForAll(patch *kustomize.Patch, draft ambient.Draft, values ambient.Valu
 func (p *patcher) made(patch *patch, draft ambient.Draft) (ambient.Draft, error) {
 	key := application{patch, draft.Digest, draft.Open()}
 	p.mu.Lock()
-	patch.matched = true
 	entry := p.results[key]
 	if entry == nil {
 		entry = &result{}

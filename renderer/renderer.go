@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -32,13 +34,21 @@ func Render(f *fleet.Fleet, c *catalog.Catalog) (*Result, error) {
 	return New(c).Render(f, plan.Observed{})
 }
 
-// Renderer renders fleets and keeps what their members share. It may be used by
-// several goroutines at once.
+// Renderer renders fleets and keeps what their members share, and the bundles of
+// the last fleet: a member that has not changed since is not rendered again. Keep
+// one for each fleet. It may be used by several goroutines at once, which wait for
+// each other.
 type Renderer struct {
 	catalog *catalog.Catalog
 	engine  *ambient.Engine
 	// definitions by which manifests are checked.
 	definitions definitions
+
+	mu sync.Mutex
+	// kept members of the last fleet that rendered, by name.
+	kept map[string]kept
+	// made counts the members that were rendered and not kept, for tests.
+	made atomic.Int64
 }
 
 // New returns a renderer of the catalog's releases.
@@ -49,6 +59,8 @@ func New(c *catalog.Catalog) *Renderer {
 // Render renders every member of the fleet. Observed is what members are seen
 // to run now, so that one without a version keeps it; the zero value is fine.
 func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	planned := plan.Make(f, r.catalog, observed)
 	result := &Result{Decisions: planned.Decisions, Problems: planned.Problems}
 	if len(result.Problems.Errors()) > 0 {
@@ -71,42 +83,67 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 		result.Problems.Sort()
 		return result, nil
 	}
-	bundles := make([]bundle.Bundle, len(planned.Decisions))
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, decision := range planned.Decisions {
-		group.Go(func() error {
-			var err error
-			bundles[i], err = r.member(decision, manifests, patches)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	members, err := r.members(planned.Decisions, manifests, patches)
+	if err != nil {
 		return nil, err
 	}
-	result.Problems = slices.Concat(result.Problems, manifests.found(), patches.found(), checkMeshes(f, bundles))
+	result.Problems = slices.Concat(result.Problems, manifests.found(), patches.found(), checkMeshes(f, bundlesOf(members)))
 	result.Problems.Sort()
-	if len(result.Problems.Errors()) == 0 {
-		result.Bundles = bundles
+	if len(result.Problems.Errors()) > 0 {
+		return result, r.keepLast()
 	}
+	r.keep(members)
+	result.Bundles = bundlesOf(members)
 	return result, nil
 }
 
+// members renders the members, or takes those that have not changed, in the order
+// of the decisions.
+func (r *Renderer) members(decisions []plan.Decision, manifests *resources, patches *patcher) ([]kept, error) {
+	networks, err := encodeNetworks(decisions)
+	if err != nil {
+		return nil, err
+	}
+	members := make([]kept, len(decisions))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, d := range decisions {
+		group.Go(func() error {
+			inputs, err := inputsOf(request(d), networks[d.Network], manifests.of(d))
+			if err != nil {
+				return err
+			}
+			if last, ok := r.kept[d.Member.Name]; ok && last.inputs == inputs {
+				members[i] = last
+				patches.see(d, last.matched)
+				return r.engine.Keep(last.request)
+			}
+			members[i], err = r.member(d, manifests, patches)
+			members[i].inputs = inputs
+			return err
+		})
+	}
+	return members, group.Wait()
+}
+
 // member renders one member.
-func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patcher) (bundle.Bundle, error) {
-	drafts, values, err := r.engine.Drafts(request(d))
+func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patcher) (kept, error) {
+	r.made.Add(1)
+	made := kept{request: request(d)}
+	drafts, values, err := r.engine.Drafts(made.request)
 	if err != nil {
-		return bundle.Bundle{}, fmt.Errorf("render member %q: %w", d.Member.Name, err)
+		return made, fmt.Errorf("render member %q: %w", d.Member.Name, err)
 	}
-	objects, err := patches.apply(d, manifests.add(d, drafts), values)
-	if err != nil {
-		return bundle.Bundle{}, fmt.Errorf("patch member %q: %w", d.Member.Name, err)
+	var objects []bundle.Object
+	if objects, made.matched, err = patches.apply(d, manifests.add(d, drafts), values); err != nil {
+		return made, fmt.Errorf("patch member %q: %w", d.Member.Name, err)
 	}
-	return bundle.New(bundle.Target{
+	made.bundle, err = bundle.New(bundle.Target{
 		Member: d.Member.Name, Network: d.Network.Name,
 		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
 		Release:         d.Release.Version,
 	}, objects)
+	return made, err
 }
 
 // request is what a decision asks of the engine.

@@ -88,6 +88,17 @@ func (r *resources) add(d plan.Decision, drafts []ambient.Draft) []ambient.Draft
 	return out
 }
 
+// of returns the manifests that are for the member.
+func (r *resources) of(d plan.Decision) []bundle.Object {
+	var out []bundle.Object
+	for _, own := range r.manifests[d.Network.Name] {
+		if own.manifest.For(d.Member) {
+			out = append(out, own.object)
+		}
+	}
+	return out
+}
+
 // report tells a problem once, however many members have it.
 func (r *resources) report(manifest *fleet.Manifest, path string, p fleet.Problem) {
 	r.mu.Lock()

@@ -188,7 +188,7 @@ func TestPatchingOnceEqualsPatchingEach(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, err := patcher.apply(d, drafts, values)
+				got, _, err := patcher.apply(d, drafts, values)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -233,7 +233,7 @@ func TestPatchesRunOnceForAllMembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := patcher.apply(d, drafts, values); err != nil {
+		if _, _, err := patcher.apply(d, drafts, values); err != nil {
 			t.Fatal(err)
 		}
 	}

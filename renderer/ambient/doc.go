@@ -33,6 +33,7 @@
 // stand-ins for what a member settles alone. A setting of one component runs
 // that component's chart again and no other. [Engine.Drafts] returns these;
 // [Values] replaces the stand-ins for each member, in decoded strings, and drafts
-// without any are shared by all members. An [Engine] keeps this between renderings and may be used by
-// several goroutines at once.
+// without any are shared by all members. An [Engine] keeps this between renderings, until
+// [Engine.Sweep] finds it no longer used, and may be used by several goroutines at
+// once.
 package ambient

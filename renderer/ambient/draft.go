@@ -118,6 +118,17 @@ func (v Values) Fill(d Draft) (Draft, error) {
 	return Draft{Object: object}, err
 }
 
+// fillAlone puts a member's identity in the place of stand-ins of its own.
+func fillAlone(object bundle.Object, standIn, id identity) (Draft, error) {
+	replacer := strings.NewReplacer(standIn.cluster, id.cluster, standIn.network, id.network)
+	filled, changed := replace(object.Object.Object, replacer.Replace)
+	if !changed {
+		return Draft{Object: object}, nil
+	}
+	made, err := bundle.NewObject(object.Stage, &unstructured.Unstructured{Object: filled.(map[string]any)})
+	return Draft{Object: made}, err
+}
+
 // Strings returns the strings of the draft that are the member's own.
 func (v Values) Strings(d Draft) []string {
 	out := make([]string, len(d.open))

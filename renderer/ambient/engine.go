@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -15,14 +14,21 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
-// Engine renders members and keeps what they share. Make one with [New]; it may
-// be used by several goroutines at once.
+// Engine renders members and keeps what they share until it is swept. Make one
+// with [New]; it may be used by several goroutines at once.
 type Engine struct {
-	mu     sync.Mutex
-	meshes map[mesh]*charts
-	crds   map[string]*charts // by release, without a network's label
-	owned  map[ownedBy]*charts
-	runs   map[ran]*charts
+	meshes cache[mesh, rendered]
+	// definitions by release, without a network's label, and with it. The former
+	// stay: they take longest, and there are no more than releases.
+	definitions cache[string, []bundle.Object]
+	owned       cache[ownedBy, []Draft]
+	runs        cache[ran, []bundle.Object]
+}
+
+// rendered is a mesh, and the runs of charts that it is made of.
+type rendered struct {
+	drafts []Draft
+	runs   []ran
 }
 
 // ran names one run of a chart, with all that shows in what it makes.
@@ -31,18 +37,8 @@ type ran struct{ release, network, namespace, chart, values string }
 // ownedBy names the CRDs of a release on the members of one network.
 type ownedBy struct{ network, release string }
 
-// charts are rendered charts, made once: objects or drafts.
-type charts struct {
-	once    sync.Once
-	objects []bundle.Object
-	drafts  []Draft
-	err     error
-}
-
 // New returns an engine that has rendered nothing yet.
-func New() *Engine {
-	return &Engine{meshes: map[mesh]*charts{}, crds: map[string]*charts{}, owned: map[ownedBy]*charts{}, runs: map[ran]*charts{}}
-}
+func New() *Engine { return &Engine{} }
 
 // Request says whose objects are wanted.
 type Request struct {
@@ -60,11 +56,11 @@ type Request struct {
 // puts in the place of the stand-ins. Drafts may be shared with other members.
 func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
 	values := newValues(identityOf(r.Member))
-	crds, err := e.definitions(r.Network.Name, r.Release)
+	crds, err := e.crds(r.Network.Name, r.Release)
 	if err != nil {
 		return nil, values, err
 	}
-	shared, err := e.mesh(r, values.identity)
+	shared, err := e.mesh(r)
 	if err != nil {
 		return nil, values, err
 	}
@@ -73,7 +69,7 @@ func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
 		return nil, values, err
 	}
 	for _, hosted := range r.Hosted {
-		moved, err := e.hostedControlPlane(hosted)
+		moved, err := hostedControlPlane(hosted, e.mesh)
 		if err != nil {
 			return nil, values, fmt.Errorf("control plane of member %q: %w", hosted.Member.Name, err)
 		}
@@ -82,47 +78,72 @@ func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
 	return slices.Concat(shared, crds, closed(own)), values, nil
 }
 
-// definitions returns Istio's CRDs of the release for the members of a network.
-// They are decoded once for all networks; only their metadata is copied.
-func (e *Engine) definitions(network string, release catalog.Release) ([]Draft, error) {
-	e.mu.Lock()
-	entry := e.owned[ownedBy{network, release.Version}]
-	if entry == nil {
-		entry = &charts{}
-		e.owned[ownedBy{network, release.Version}] = entry
+// mesh returns the charts of the member's mesh but for the CRDs, with stand-ins.
+func (e *Engine) mesh(r Request) ([]Draft, error) {
+	key, err := meshOf(r)
+	if err != nil {
+		return nil, err
 	}
-	e.mu.Unlock()
-	entry.once.Do(func() {
-		shared := e.crdsOf(release)
-		if entry.err = shared.err; entry.err == nil {
-			entry.objects, entry.err = own(shared.objects, network)
-			entry.drafts = closed(entry.objects)
+	made, err := e.meshes.get(key, func() (rendered, error) { return e.renderMesh(r.Release, key) })
+	return made.drafts, err
+}
+
+// Keep marks what the request needs as used, for a member that has not changed.
+func (e *Engine) Keep(r Request) error {
+	key, err := meshOf(r)
+	if err != nil {
+		return err
+	}
+	e.meshes.use(key)
+	e.owned.use(ownedBy{r.Network.Name, r.Release.Version})
+	for _, hosted := range r.Hosted {
+		if key, err = meshOf(hosted.atHome()); err != nil {
+			return err
 		}
+		e.meshes.use(key)
+	}
+	return nil
+}
+
+// Sweep drops what no request and no call of Keep needed since the last sweep, but
+// for what depends on a release alone. Nothing else may use the engine meanwhile.
+func (e *Engine) Sweep() {
+	e.meshes.sweep()
+	for _, mesh := range e.meshes.entries {
+		for _, run := range mesh.value.runs {
+			e.runs.use(run)
+		}
+	}
+	e.runs.sweep()
+	e.owned.sweep()
+}
+
+// crds returns Istio's CRDs of the release for the members of a network. They are
+// decoded once for all networks; only their metadata is copied.
+func (e *Engine) crds(network string, release catalog.Release) ([]Draft, error) {
+	return e.owned.get(ownedBy{network, release.Version}, func() ([]Draft, error) {
+		shared, err := e.crdsOf(release)
+		if err != nil {
+			return nil, err
+		}
+		objects, err := own(shared, network)
+		return closed(objects), err
 	})
-	return entry.drafts, entry.err
 }
 
 // crdsOf returns Istio's CRDs of the release without a network's label.
-func (e *Engine) crdsOf(release catalog.Release) *charts {
-	e.mu.Lock()
-	shared := e.crds[release.Version]
-	if shared == nil {
-		shared = &charts{}
-		e.crds[release.Version] = shared
-	}
-	e.mu.Unlock()
-	shared.once.Do(func() { shared.objects, shared.err = renderDefinitions(release) })
-	return shared
+func (e *Engine) crdsOf(release catalog.Release) ([]bundle.Object, error) {
+	return e.definitions.get(release.Version, func() ([]bundle.Object, error) { return renderDefinitions(release) })
 }
 
 // Definitions returns Istio's CRDs of the release, which must not be changed.
 func (e *Engine) Definitions(release catalog.Release) ([]*unstructured.Unstructured, error) {
-	shared := e.crdsOf(release)
+	shared, err := e.crdsOf(release)
 	var out []*unstructured.Unstructured
-	for _, object := range shared.objects {
+	for _, object := range shared {
 		out = append(out, object.Object)
 	}
-	return out, shared.err
+	return out, err
 }
 
 // own returns the objects with the network's label.
@@ -145,46 +166,10 @@ func own(shared []bundle.Object, network string) ([]bundle.Object, error) {
 	return out, nil
 }
 
-// mesh returns the charts of the member's mesh but for the CRDs, with stand-ins.
-func (e *Engine) mesh(r Request, id identity) ([]Draft, error) {
-	key, err := meshOf(r.Network, r.Member, r.Release)
-	if err != nil {
-		return nil, err
-	}
-	if key.mentions(StandInPrefix) {
-		key.alone = id
-	}
-	e.mu.Lock()
-	entry := e.meshes[key]
-	if entry == nil {
-		entry = &charts{}
-		e.meshes[key] = entry
-	}
-	e.mu.Unlock()
-	entry.once.Do(func() { entry.drafts, entry.err = e.drafts(r.Release, key) })
-	return entry.drafts, entry.err
-}
-
-// drafts renders a mesh, with stand-ins unless it is one member's alone.
-func (e *Engine) drafts(release catalog.Release, m mesh) ([]Draft, error) {
-	if m.alone != (identity{}) {
-		objects, err := e.renderMesh(release, m, m.alone)
-		return closed(objects), err
-	}
-	objects, err := e.renderMesh(release, m, standIn)
-	if err != nil {
-		return nil, err
-	}
-	drafts := make([]Draft, len(objects))
-	for i, object := range objects {
-		drafts[i] = newDraft(object)
-	}
-	return drafts, nil
-}
-
 // meshOf returns what the member has in common with others.
-func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, release catalog.Release) (mesh, error) {
-	components, err := fleet.ComponentsOf(network, member)
+func meshOf(r Request) (mesh, error) {
+	network := r.Network
+	components, err := fleet.ComponentsOf(network, r.Member)
 	if err != nil {
 		return mesh{}, err
 	}
@@ -193,9 +178,9 @@ func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, relea
 		return mesh{}, err
 	}
 	m := mesh{
-		release: release.Version, network: network.Name,
+		release: r.Release.Version, network: network.Name,
 		namespace: network.Spec.DataPlane.Namespace, trustDomain: network.Spec.Trust.Domain,
-		components: encoded, remote: hostedElsewhere(member),
+		components: encoded, remote: hostedElsewhere(r.Member),
 	}
 	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
 		m.workload = validity.Duration
@@ -205,6 +190,9 @@ func meshOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member, relea
 	}
 	if telemetry := network.Spec.Telemetry; telemetry != nil && telemetry.Collector != nil {
 		m.collector = *telemetry.Collector
+	}
+	if m.mentions(StandInPrefix) {
+		m.alone = identityOf(r.Member)
 	}
 	return m, nil
 }
@@ -227,40 +215,46 @@ func jobs(release catalog.Release, m mesh, id identity) ([]job, error) {
 	}, nil
 }
 
-// renderMesh runs every chart but for the CRDs, and only those that no other
-// mesh has run with the same values.
-func (e *Engine) renderMesh(release catalog.Release, m mesh, id identity) ([]bundle.Object, error) {
+// renderMesh renders a mesh but for the CRDs, with stand-ins unless it is one
+// member's alone: then with others, which are filled in at once. Charts never meet
+// a member's names themselves: not all of them keep one that looks like a number.
+func (e *Engine) renderMesh(release catalog.Release, m mesh) (rendered, error) {
+	id := m.standIn()
 	all, err := jobs(release, m, id)
 	if err != nil {
-		return nil, err
+		return rendered{}, err
 	}
-	var objects []bundle.Object
+	var out rendered
 	for _, j := range all {
-		rendered, err := e.run(release, m, j)
+		key, err := runOf(release, m, j)
 		if err != nil {
-			return nil, err
+			return rendered{}, err
 		}
-		objects = append(objects, rendered...)
+		// Other meshes give some charts the same values.
+		objects, err := e.runs.get(key, func() ([]bundle.Object, error) { return render(release, m, j) })
+		if err != nil {
+			return rendered{}, err
+		}
+		out.runs = append(out.runs, key)
+		for _, object := range objects {
+			draft := newDraft(object)
+			if id != standIn {
+				if draft, err = fillAlone(object, id, m.alone); err != nil {
+					return rendered{}, err
+				}
+			}
+			out.drafts = append(out.drafts, draft)
+		}
 	}
-	return objects, nil
+	return out, nil
 }
 
-// run runs a chart once for all meshes that give it the same values.
-func (e *Engine) run(release catalog.Release, m mesh, j job) ([]bundle.Object, error) {
+func runOf(release catalog.Release, m mesh, j job) (ran, error) {
 	values, err := json.Marshal(j.values)
 	if err != nil {
-		return nil, fmt.Errorf("encode values of chart %q: %w", j.chart, err)
+		return ran{}, fmt.Errorf("encode values of chart %q: %w", j.chart, err)
 	}
-	key := ran{release: release.Version, network: m.network, namespace: m.namespace, chart: j.chart, values: string(values)}
-	e.mu.Lock()
-	entry := e.runs[key]
-	if entry == nil {
-		entry = &charts{}
-		e.runs[key] = entry
-	}
-	e.mu.Unlock()
-	entry.once.Do(func() { entry.objects, entry.err = render(release, m, j) })
-	return entry.objects, entry.err
+	return ran{release: release.Version, network: m.network, namespace: m.namespace, chart: j.chart, values: string(values)}, nil
 }
 
 // renderDefinitions runs the chart that has the CRDs and returns only those. No

@@ -53,14 +53,22 @@ func TestFillEqualsRunningTheCharts(t *testing.T) {
 		engine := New()
 		for _, m := range variedMeshes() {
 			m.release = release.Version
-			shared, err := engine.drafts(release, m)
+			shared, err := engine.renderMesh(release, m)
 			if err != nil {
 				t.Fatal(err)
 			}
-			filled := fill(t, shared, id)
-			direct, err := New().renderMesh(release, m, id)
+			filled := fill(t, shared.drafts, id)
+			all, err := jobs(release, m, id)
 			if err != nil {
 				t.Fatal(err)
+			}
+			var direct []bundle.Object
+			for _, j := range all {
+				objects, err := render(release, m, j)
+				if err != nil {
+					t.Fatal(err)
+				}
+				direct = append(direct, objects...)
 			}
 			if diff := cmp.Diff(direct, filled); diff != "" {
 				t.Errorf("release %s, components %s (-charts +filled):\n%s", release.Version, m.components, diff)
@@ -74,12 +82,12 @@ func TestSettingsRunOnlyTheirChart(t *testing.T) {
 	engine := New()
 	release, _ := catalog.Builtin().Release("1.31.0")
 	for _, m := range []mesh{testMesh, variedMeshes()[1]} {
-		if _, err := engine.renderMesh(release, m, standIn); err != nil {
+		if _, err := engine.renderMesh(release, m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	runs := map[string]int{}
-	for key := range engine.runs {
+	for key := range engine.runs.entries {
 		runs[key.chart]++
 	}
 	want := map[string]int{chartBase: 1, chartIstiod: 2, chartCNI: 1, chartZtunnel: 1}
@@ -91,10 +99,11 @@ func TestSettingsRunOnlyTheirChart(t *testing.T) {
 // The stand-ins must reach both istiod and ztunnel, or every member is the same.
 func TestFillSharesWhatIsTheSame(t *testing.T) {
 	release, _ := catalog.Builtin().Release("1.31.0")
-	shared, err := New().drafts(release, testMesh)
+	mesh, err := New().renderMesh(release, testMesh)
 	if err != nil {
 		t.Fatal(err)
 	}
+	shared := mesh.drafts
 	filled := fill(t, shared, identity{cluster: "a", network: "b"})
 	var own []string
 	for i := range shared {
@@ -146,4 +155,80 @@ func TestEngineFromManyGoroutines(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// A setting may hold the text of a stand-in, which is then no stand-in.
+func TestTextOfAStandInStays(t *testing.T) {
+	release, _ := catalog.Builtin().Release("1.31.0")
+	network := &v1alpha1.ApplicationNetwork{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}
+	network.Spec.DataPlane.Namespace = "applink-system"
+	network.Spec.Components = &v1alpha1.Components{Nodes: &v1alpha1.Nodes{Selector: map[string]string{"pool": "ISTHMUS_CLUSTER", "zone": "ISTHMUS0_NETWORK"}}}
+	member := &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Name: "1e3"}}
+	drafts, values, err := New().Drafts(Request{Network: network, Member: member, Release: release})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, draft := range drafts {
+		filled, err := values.Fill(draft)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := filled.Object.Object.Object
+		switch kind := filled.Object.Object.GetKind(); {
+		case kind == "DaemonSet" && (!contains(content, "ISTHMUS_CLUSTER") || !contains(content, "ISTHMUS0_NETWORK")):
+			t.Errorf("%s %s lost its nodes", kind, filled.Object.Object.GetName())
+		case kind == "DaemonSet" && filled.Object.Object.GetName() == "ztunnel" && !contains(content, "1e3"):
+			t.Error("ztunnel has no cluster")
+		}
+		if contains(content, "ISTHMUS1_") {
+			t.Errorf("%s is not filled in", filled.Object.Object.GetName())
+		}
+	}
+}
+
+// What a fleet no longer needs must go, or a process that lives long holds every
+// value that a fleet ever had.
+func TestSweepDropsWhatIsNotNeeded(t *testing.T) {
+	release, _ := catalog.Builtin().Release("1.31.0")
+	engine := New()
+	request := func(network, registry string) Request {
+		n := &v1alpha1.ApplicationNetwork{ObjectMeta: metav1.ObjectMeta{Name: network}}
+		n.Spec.DataPlane.Namespace = "applink-system"
+		n.Spec.Components = &v1alpha1.Components{Images: &v1alpha1.Images{Registry: registry}}
+		return Request{Network: n, Member: &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Name: "one"}}, Release: release}
+	}
+	sizes := func() [4]int {
+		return [4]int{len(engine.meshes.entries), len(engine.runs.entries), len(engine.owned.entries), len(engine.definitions.entries)}
+	}
+	for _, registry := range []string{"a", "b", "c", "d"} {
+		if _, _, err := engine.Drafts(request("prod", registry)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := engine.Drafts(request("test", registry)); err != nil {
+			t.Fatal(err)
+		}
+		engine.Sweep()
+		if diff := cmp.Diff([4]int{2, 8, 2, 1}, sizes()); diff != "" {
+			t.Errorf("registry %s: meshes, runs, owned, definitions (-want +got):\n%s", registry, diff)
+		}
+	}
+	before, _, err := engine.Drafts(request("prod", "d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine.Sweep()
+	if err := engine.Keep(request("prod", "d")); err != nil {
+		t.Fatal(err)
+	}
+	engine.Sweep()
+	if diff := cmp.Diff([4]int{1, 4, 1, 1}, sizes()); diff != "" {
+		t.Errorf("kept: meshes, runs, owned, definitions (-want +got):\n%s", diff)
+	}
+	after, _, err := engine.Drafts(request("prod", "d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before[0].Object.Object != after[0].Object.Object {
+		t.Error("what is kept was made again")
+	}
 }

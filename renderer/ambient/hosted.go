@@ -31,16 +31,13 @@ func hostedElsewhere(member *v1alpha1.Member) bool {
 // hostedControlPlane returns what runs in a host in place of the member: the
 // istiod that the member would run itself, in a namespace of its own. Its
 // cluster is the member, by the kubeconfig in the Secret istio-kubeconfig.
-func (e *Engine) hostedControlPlane(r Request) ([]bundle.Object, error) {
-	at := r.Member.DeepCopy()
-	at.Spec.ControlPlane = v1alpha1.ControlPlane{Placement: v1alpha1.PlacementMember}
-	r.Member = at
-	values := newValues(identityOf(at))
-	drafts, err := e.mesh(r, values.identity)
+func hostedControlPlane(r Request, mesh func(Request) ([]Draft, error)) ([]bundle.Object, error) {
+	values := newValues(identityOf(r.Member))
+	drafts, err := mesh(r.atHome())
 	if err != nil {
 		return nil, err
 	}
-	host := hosting{namespace: fleet.HostingNamespace(r.Network, at.Name), system: r.Network.Spec.DataPlane.Namespace}
+	host := hosting{namespace: fleet.HostingNamespace(r.Network, r.Member.Name), system: r.Network.Spec.DataPlane.Namespace}
 	var objects []bundle.Object
 	for _, draft := range drafts {
 		if draft.Stage != bundle.StageControlPlane || !moved[draft.Object.Object.GetKind()] {
@@ -61,6 +58,13 @@ func (e *Engine) hostedControlPlane(r Request) ([]bundle.Object, error) {
 		objects = append(objects, made)
 	}
 	return objects, nil
+}
+
+// atHome is the request as if the member's istiod ran in the member.
+func (r Request) atHome() Request {
+	r.Member = r.Member.DeepCopy()
+	r.Member.Spec.ControlPlane = v1alpha1.ControlPlane{Placement: v1alpha1.PlacementMember}
+	return r
 }
 
 // hosting is where the istiod of another member runs.

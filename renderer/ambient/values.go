@@ -1,6 +1,7 @@
 package ambient
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -31,8 +32,20 @@ type mesh struct {
 }
 
 // mentions reports whether text that a fleet may choose has s in it.
-func (m mesh) mentions(s string) bool {
-	return strings.Contains(m.trustDomain, s) || strings.Contains(m.components, s) || strings.Contains(m.meshConfig, s)
+func (m mesh) mentions(s string) bool { return strings.Contains(fmt.Sprint(m), s) }
+
+// standIn is what the mesh's charts are run with: something that the mesh does not
+// mention.
+func (m mesh) standIn() identity {
+	if m.alone == (identity{}) {
+		return standIn
+	}
+	for n := 0; ; n++ {
+		prefix := fmt.Sprintf("ISTHMUS%d_", n)
+		if !m.mentions(prefix) {
+			return identity{cluster: prefix + "CLUSTER", network: prefix + "NETWORK"}
+		}
+	}
 }
 
 // identity is what a member settles alone.
