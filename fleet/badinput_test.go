@@ -284,6 +284,21 @@ func TestTooMuch(t *testing.T) {
 	}
 }
 
+// TestTooMuchDelivered: few files, which many networks deliver.
+func TestTooMuchDelivered(t *testing.T) {
+	files := fstest.MapFS{"manifests/all.yaml": {Data: []byte(strings.Repeat("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n---\n", 1000))}}
+	var networks strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&networks, "apiVersion: isthmus.dev/v1alpha1\nkind: ApplicationNetwork\nmetadata: {name: net-%03d}\nspec: {resources: [{path: manifests}]}\n---\n", i)
+	}
+	files["networks.yaml"] = &fstest.MapFile{Data: []byte(networks.String())}
+	_, problems := fleet.Load(files)
+	const want = "LimitExceeded networks.yaml:504: spec.resources[0].path: the networks deliver more than 100000 manifests"
+	if !strings.Contains(lines(problems), want) {
+		t.Errorf("problems %.300q, want among them %q", lines(problems), want)
+	}
+}
+
 // crowd is a folder of very many entries, which are made as they are listed.
 type crowd struct{ fstest.MapFS }
 

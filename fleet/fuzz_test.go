@@ -18,10 +18,12 @@ import (
 
 // FuzzLoad: whatever a file holds, Load returns, says the same twice, never
 // returns a fleet beside an error, and says where each problem is in words that
-// are safe to show.
+// are safe to show. The file is a manifest of people's own, too, if it is
+// delivered.
 func FuzzLoad(f *testing.F) {
-	f.Add([]byte(minimal))
-	f.Add([]byte("\ufeff" + strings.ReplaceAll(minimal, "\n", "\r\n")))
+	f.Add([]byte(minimal), false)
+	f.Add([]byte("\ufeff"+strings.ReplaceAll(minimal, "\n", "\r\n")), false)
+	f.Add([]byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\ndata: {a: &a x, b: *a}\n"), true)
 	for _, file := range cases(f) {
 		archive, err := txtar.ParseFile(file)
 		if err != nil {
@@ -29,12 +31,16 @@ func FuzzLoad(f *testing.F) {
 		}
 		for _, member := range archive.Files {
 			if path.Ext(member.Name) == ".yaml" {
-				f.Add(member.Data)
+				f.Add(member.Data, false)
+				f.Add(member.Data, true)
 			}
 		}
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(t *testing.T, data []byte, delivered bool) {
 		files := fstest.MapFS{"a.yaml": {Data: data}, "fleet.yaml": {Data: []byte(minimal)}}
+		if delivered {
+			files["fleet.yaml"].Data = []byte(strings.Replace(minimal, "spec: {}", "spec: {resources: [{path: a.yaml}], namespaces: [{name: shop}]}", 1))
+		}
 		loaded, problems := fleet.Load(files)
 		if (loaded == nil) != (len(problems.Errors()) > 0) {
 			t.Errorf("fleet is nil: %t, with problems %v", loaded == nil, problems)

@@ -16,8 +16,12 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
-// maxManifestBytes is what all manifests of one fleet may have.
-const maxManifestBytes = 64 << 20
+const (
+	// maxManifestBytes is what all manifests of one fleet may have.
+	maxManifestBytes = 64 << 20
+	// maxDelivered is how often manifests may be delivered, by all networks.
+	maxDelivered = 100_000
+)
 
 // Manifest is one object of people's own that a network delivers to members.
 type Manifest struct {
@@ -43,7 +47,7 @@ func (m *Manifest) For(member *v1alpha1.Member) bool {
 // itself was not written.
 func (m *Manifest) ProblemAt(path string, p Problem) Problem {
 	p.File, p.Line, p.Path = m.at.file, m.at.line(path), path
-	return p
+	return p.printable()
 }
 
 // Manifests returns the manifests that the network with the given name delivers,
@@ -77,7 +81,12 @@ func (l *loader) readManifests(fsys fs.FS, files []string, set *documents) {
 					break
 				}
 				taken[file] = i
-				set.deliver(at, i, r.documents(at, field, file))
+				manifests := r.documents(at, field, file)
+				if len(set.manifests)+len(manifests) > maxDelivered {
+					r.refuse(at, field, ReasonLimitExceeded, fmt.Sprintf("the networks deliver more than %d manifests", maxDelivered), "")
+					return
+				}
+				set.deliver(at, i, manifests)
 			}
 		}
 	}
