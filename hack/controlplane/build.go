@@ -34,10 +34,12 @@ type recipe struct {
 }
 
 // istiodModules maps a release of Istio to the folder of its module.
-var istiodModules = map[string]string{"1.29.1": "1.29", "1.30.4": "1.30", "1.31.0": "1.31"}
+var istiodModules = map[string]string{
+	"1.27.9": "1.27", "1.29.1": "1.29", "1.30.4": "1.30", "1.31.0": "1.31",
+}
 
 // IstiodReleases are the releases that [Istiod] can build.
-func IstiodReleases() []string { return []string{"1.29.1", "1.30.4", "1.31.0"} }
+func IstiodReleases() []string { return []string{"1.27.9", "1.29.1", "1.30.4", "1.31.0"} }
 
 // Build returns the programs of Kubernetes, built when the cache lacks them.
 // The cache is the folder $ISTHMUS_CACHE, or isthmus in [os.UserCacheDir]; its
