@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,8 @@ const (
 	Namespace = "isthmus-system"
 	// FleetName is the name of the Fleet object.
 	FleetName = "fleet"
-	// GatewayAPI is the version of the Gateway API that members have: the newest
-	// that every release of the tests supports.
+	// GatewayAPI is the version of the Gateway API that members have, unless
+	// Options names another.
 	GatewayAPI = "v1.5.1"
 )
 
@@ -44,6 +45,8 @@ type Options struct {
 	// Istiods are the releases whose real istiod members run; empty means that
 	// istiod's pods are played like all others.
 	Istiods []string
+	// GatewayAPI is the version of the Gateway API of members, by name.
+	GatewayAPI map[string]string
 	// LogDir keeps logs after the rig is gone; empty means that they go with it.
 	LogDir string
 	// Progress is told of builds, which can take minutes; nil for nobody.
@@ -63,6 +66,7 @@ type Rig struct {
 
 	controlPlane *controlplane.ControlPlane
 	istiod       bool
+	gatewayAPI   map[string]string
 }
 
 // Start starts everything but a reconciler. Stop must be called, also when ctx
@@ -74,7 +78,10 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{controlPlane: controlPlane, Members: map[string]*controlplane.Cluster{}, istiod: len(o.Istiods) > 0}
+	r := &Rig{
+		controlPlane: controlPlane, Members: map[string]*controlplane.Cluster{},
+		istiod: len(o.Istiods) > 0, gatewayAPI: o.GatewayAPI,
+	}
 	if err := r.start(ctx, o.Members); err != nil {
 		r.Stop()
 		return nil, err
@@ -131,7 +138,7 @@ func (r *Rig) startMember(ctx context.Context, name string) (*controlplane.Clust
 		return nil, err
 	}
 	// The Gateway API is the member's own: isthmus asks for it, as AppNet does.
-	return cluster, cluster.InstallGatewayAPI(ctx, GatewayAPI)
+	return cluster, cluster.InstallGatewayAPI(ctx, cmp.Or(r.gatewayAPI[name], GatewayAPI))
 }
 
 // prepareHub installs isthmus as docs/reconciler.md says, but for a process: the
