@@ -12,7 +12,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/validation"
 )
 
-// ReasonInvalidMeshConfig: istiod would not take the mesh config, or not all of
+// ReasonInvalidMeshConfig says that istiod would not take the mesh config, or not all of
 // it.
 const ReasonInvalidMeshConfig = "InvalidMeshConfig"
 

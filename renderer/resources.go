@@ -12,7 +12,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
 
-// ReasonManifestClash: isthmus renders an object of that name itself.
+// ReasonManifestClash says that isthmus renders an object of that name itself.
 const ReasonManifestClash = "ManifestClash"
 
 // resources gives members the manifests that their networks deliver, during one

@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// ReasonMembersDiffer: Istio needs the same on every member of a network, and
+// ReasonMembersDiffer says that Istio needs the same on every member of a network, and
 // this is for some.
 const ReasonMembersDiffer = "MembersDiffer"
 

@@ -139,7 +139,7 @@ func checkField(field map[string]any, descriptor protoreflect.FieldDescriptor, m
 			return found
 		}
 	}
-	return []Finding{misfit(field[string(path[strings.LastIndex(path, ".")+1:])], descriptor, path, err)}
+	return []Finding{misfit(field[path[strings.LastIndex(path, ".")+1:]], descriptor, path, err)}
 }
 
 // misfit says why a value does not fit a field that has no more below it.
