@@ -19,11 +19,9 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
-	{"spec.gatewayAPI", "the members own the CRDs of the Gateway API", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{
-	{"spec.gatewayAPI", "the member owns the CRDs of the Gateway API", nil},
 	{"spec.maintenanceWindows", "the member changes at any time", nil},
 	{"spec.controlPlane.placement", "a control plane in another member is rendered, but the reconciler refuses the commit", func(s *v1alpha1.MemberSpec) bool {
 		return s.ControlPlane.Placement != v1alpha1.PlacementHosted

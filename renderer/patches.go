@@ -220,9 +220,10 @@ type notAllowed struct{ message, hint, reason string }
 func (e *notAllowed) Error() string { return e.message }
 
 func patched(patch *kustomize.Patch, object bundle.Object) (bundle.Object, error) {
-	if object.Object.GetLabels()[bundle.ComponentLabel] == string(bundle.ComponentCRDs) {
-		return object, &notAllowed{message: "Istio's CRDs are the same for all members of a release",
-			hint: "leave them out: labelSelector: " + bundle.ComponentLabel + "!=" + string(bundle.ComponentCRDs)}
+	switch component := object.Object.GetLabels()[bundle.ComponentLabel]; bundle.Component(component) {
+	case bundle.ComponentCRDs, bundle.ComponentGatewayAPI:
+		return object, &notAllowed{message: "CRDs are the same for all members of a release",
+			hint: fmt.Sprintf("leave them out: labelSelector: %s notin (%s,%s)", bundle.ComponentLabel, bundle.ComponentCRDs, bundle.ComponentGatewayAPI)}
 	}
 	after, err := patch.Apply(object.Object)
 	if errors.Is(err, kustomize.ErrRemoved) {

@@ -139,7 +139,7 @@ func TestPatchesThatAreRefused(t *testing.T) {
 		{"{target: {kind: Deployment}, patch: '[{op: replace, path: /kind, value: Secret}]'}",
 			"PatchNotAllowed Deployment applink-system/istiod: the patch changes its kind", "a bundle has no secrets"},
 		{"{target: {name: telemetries.telemetry.istio.io}, patch: '{metadata: {annotations: {a: b}}}'}",
-			"PatchNotAllowed CustomResourceDefinition telemetries.telemetry.istio.io: Istio's CRDs are the same for all members of a release", "CRDs are on disk once"},
+			"PatchNotAllowed CustomResourceDefinition telemetries.telemetry.istio.io: CRDs are the same for all members of a release", "CRDs are on disk once"},
 		{"{target: {kind: Deployment}, patch: '{metadata: {resourceVersion: \"1\"}}'}",
 			"PatchNotAllowed Deployment applink-system/istiod: the patch changes its metadata.resourceVersion", "every apply would conflict"},
 		{"{target: {kind: Deployment}, patch: '{metadata: {managedFields: [{manager: me}]}}'}",

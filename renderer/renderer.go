@@ -130,6 +130,16 @@ func (r *Renderer) members(decisions []plan.Decision, manifests *resources, patc
 func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patcher) (kept, error) {
 	r.made.Add(1)
 	made := kept{request: request(d)}
+	target := bundle.Target{
+		Member: d.Member.Name, Network: d.Network.Name,
+		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
+		Release:         d.Release.Version,
+	}
+	if api, ours := d.GatewayAPI(); ours {
+		files, _ := r.catalog.GatewayAPI(api) // the plan has seen that they are there
+		made.request.GatewayAPI = &ambient.GatewayAPI{GatewayAPI: api, Files: files}
+		target.GatewayAPI = api.Version + "-" + api.Channel
+	}
 	drafts, values, err := r.engine.Drafts(made.request)
 	if err != nil {
 		return made, fmt.Errorf("render member %q: %w", d.Member.Name, err)
@@ -138,11 +148,7 @@ func (r *Renderer) member(d plan.Decision, manifests *resources, patches *patche
 	if objects, made.matched, err = patches.apply(d, manifests.add(d, drafts), values); err != nil {
 		return made, fmt.Errorf("patch member %q: %w", d.Member.Name, err)
 	}
-	made.bundle, err = bundle.New(bundle.Target{
-		Member: d.Member.Name, Network: d.Network.Name,
-		SystemNamespace: d.Network.Spec.DataPlane.Namespace,
-		Release:         d.Release.Version,
-	}, objects)
+	made.bundle, err = bundle.New(target, objects)
 	return made, err
 }
 

@@ -644,7 +644,11 @@ func differing(a, b map[string][]byte) []string {
 
 // What a person builds from the files is what the reconciler applies.
 func TestKustomizeBuildGivesTheBundle(t *testing.T) {
-	bundles := render(t, load(t, everyRelease()))
+	buildsAreBundles(t, render(t, load(t, everyRelease())))
+}
+
+func buildsAreBundles(t *testing.T, bundles []bundle.Bundle) {
+	t.Helper()
 	files, err := bundle.Files(bundles)
 	if err != nil {
 		t.Fatal(err)

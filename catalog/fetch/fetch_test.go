@@ -301,3 +301,116 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 }
+
+func gatewayAPINeeds(version, channel string) catalog.Needs {
+	return catalog.Needs{GatewayAPIs: []catalog.GatewayAPI{{Version: version, Channel: channel}}}
+}
+
+// Every version that the catalog knows is what its checksum says, and comes from
+// the cache when there is no proxy.
+func TestGatewayAPI(t *testing.T) {
+	t.Parallel()
+	versions := catalog.GatewayAPIVersions()
+	proxy := fetchtest.ModuleProxy(t, versions...)
+	for _, version := range versions {
+		for _, channel := range []string{catalog.ChannelStandard, catalog.ChannelExperimental} {
+			cache := t.TempDir()
+			online := fetch.Options{Cache: cache, ModuleProxy: "direct|" + proxy}
+			first := manifests(t, online, version, channel)
+			if !strings.Contains(first["gateway.networking.k8s.io_gateways.yaml"], "bundle-version: "+version) {
+				t.Errorf("%s %s has no Gateway: %d files", version, channel, len(first))
+			}
+			if first["kustomization.yaml"] != "" {
+				t.Errorf("%s %s has a file that is no manifest", version, channel)
+			}
+			policy := first["gateway.networking.k8s.io_vap_safeupgrades.yaml"] != ""
+			if want := catalog.Compare(version, "v1.5.0") >= 0; policy != want {
+				t.Errorf("%s %s has the policy of safe upgrades: %t", version, channel, policy)
+			}
+			if diff := cmp.Diff(first, manifests(t, fetch.Options{Cache: cache}, version, channel)); diff != "" {
+				t.Errorf("%s %s from the cache (-want +got):\n%s", version, channel, diff)
+			}
+			damage(t, cache)
+			if diff := cmp.Diff(first, manifests(t, online, version, channel)); diff != "" {
+				t.Errorf("%s %s from a damaged cache (-want +got):\n%s", version, channel, diff)
+			}
+		}
+	}
+}
+
+func manifests(t *testing.T, o fetch.Options, version, channel string) map[string]string {
+	t.Helper()
+	c, failures := fetched(t, o, gatewayAPINeeds(version, channel))
+	if len(failures) > 0 {
+		t.Fatal(failures)
+	}
+	files, ok := c.GatewayAPI(catalog.GatewayAPI{Version: version, Channel: channel})
+	if !ok {
+		t.Fatalf("%s %s is not in the catalog", version, channel)
+	}
+	out := map[string]string{}
+	names, err := fs.Glob(files, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		content, err := fs.ReadFile(files, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[name] = string(content)
+	}
+	return out
+}
+
+// Proxies that answer otherwise than a good one does.
+func TestModuleProxiesThatMisbehave(t *testing.T) {
+	t.Parallel()
+	const version = "v1.5.1"
+	good := strings.TrimPrefix(fetchtest.ModuleProxy(t, version), "file://")
+	module, err := os.ReadFile(filepath.Join(good, catalog.GatewayAPIModule, "@v", version+".zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(status int, body []byte) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write(body)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	other := fetchtest.ModuleProxy(t, "v1.6.0")
+	another, err := os.ReadFile(filepath.Join(strings.TrimPrefix(other, "file://"), catalog.GatewayAPIModule, "@v", "v1.6.0.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := serve(http.StatusOK, module[:len(module)/2])
+	for _, tt := range []struct {
+		reason, proxy string
+		version       string
+		want          fetch.Reason
+	}{
+		{"no proxy at all", "", version, fetch.ModuleProxyMissing},
+		{"a list without an address", "direct,off", version, fetch.ModuleProxyMissing},
+		{"a proxy that is away", "http://user:s3cret@127.0.0.1:1", version, fetch.ModuleProxyUnreachable},
+		{"a proxy that fails", serve(http.StatusBadGateway, nil), version, fetch.ModuleProxyUnreachable},
+		{"a proxy that does not have it", serve(http.StatusNotFound, nil), version, fetch.ModuleNotFound},
+		{"a folder that does not have it", "file:///nowhere", version, fetch.ModuleNotFound},
+		{"a proxy that sends another version", serve(http.StatusOK, another), version, fetch.ModuleChecksumMismatch},
+		{"a proxy that sends half of it", cut, version, fetch.ModuleChecksumMismatch},
+		{"a version that nobody vouches for", serve(http.StatusOK, module), "v1.5.0", fetch.ModuleNotFound},
+	} {
+		c, failures := fetched(t, fetch.Options{Cache: t.TempDir(), ModuleProxy: tt.proxy}, gatewayAPINeeds(tt.version, "standard"))
+		if c != nil || len(failures) != 1 || failures[0].Reason != tt.want || failures[0].Hint == "" {
+			t.Errorf("%s: %+v, want %s", tt.reason, failures, tt.want)
+			continue
+		}
+		if strings.Contains(failures[0].Message+failures[0].Hint, "s3cret") {
+			t.Errorf("%s: the password is in %+v", tt.reason, failures[0])
+		}
+	}
+	if c, failures := fetched(t, fetch.Options{Cache: t.TempDir(), ModuleProxy: serve(http.StatusOK, module)}, gatewayAPINeeds(version, "standard")); c == nil {
+		t.Errorf("over HTTP: %v", failures)
+	}
+}

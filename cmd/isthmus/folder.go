@@ -30,8 +30,7 @@ type marker struct {
 
 const markerKind = "RenderedFiles"
 
-func memberFolder(member string) string   { return "members/" + member + "/" }
-func releaseFolder(release string) string { return "releases/" + release + "/" }
+func memberFolder(member string) string { return "members/" + member + "/" }
 
 // outputFolder is a folder that render writes. Nothing outside of it can be
 // written, not even through a link inside of it.
@@ -221,7 +220,8 @@ func (f *outputFolder) removeEmptyFolders(dir string) {
 // state says what the edit means for one bundle: new, changed or unchanged.
 func (e *folderEdit) state(b bundle.Bundle) string {
 	concerns := func(file string) bool {
-		return strings.HasPrefix(file, memberFolder(b.Member)) || strings.HasPrefix(file, releaseFolder(b.Release))
+		return strings.HasPrefix(file, memberFolder(b.Member)) ||
+			slices.ContainsFunc(b.SharedDirs(), func(dir string) bool { return strings.HasPrefix(file, dir+"/") })
 	}
 	known := false
 	for file := range e.before {

@@ -19,9 +19,9 @@
 //
 // No Secret; the CA and the peers' credentials are made when a bundle is
 // applied. No GatewayClass, Deployment or Service of a gateway: istiod makes
-// those. No Gateway API CRDs: many clusters come with them, and two owners of
-// one CRD end in a fight. Not the chart's ConfigMap "values": nothing reads it,
-// and it changes with every value.
+// those. No Gateway API CRDs unless the fleet makes isthmus their owner: many
+// clusters come with them, and two owners of one CRD end in a fight. Not the
+// chart's ConfigMap "values": nothing reads it, and it changes with every value.
 //
 // No field that somebody else writes: no caBundle, no status, no replicas beside
 // an autoscaler.

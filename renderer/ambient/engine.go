@@ -18,8 +18,9 @@ import (
 // with [New]; it may be used by several goroutines at once.
 type Engine struct {
 	meshes cache[mesh, rendered]
-	// definitions by release, without a network's label, and with it. The former
-	// stay: they take longest, and there are no more than releases.
+	// definitions by release or version of the Gateway API, without a network's
+	// label, and with it. The former stay: they take longest, and there are no more
+	// than releases and versions.
 	definitions cache[string, []bundle.Object]
 	owned       cache[ownedBy, []Draft]
 	runs        cache[ran, []bundle.Object]
@@ -34,8 +35,9 @@ type rendered struct {
 // ran names one run of a chart, with all that shows in what it makes.
 type ran struct{ release, network, namespace, chart, values string }
 
-// ownedBy names the CRDs of a release on the members of one network.
-type ownedBy struct{ network, release string }
+// ownedBy names the CRDs of a release, or of the Gateway API, on the members of
+// one network.
+type ownedBy struct{ network, definer string }
 
 // New returns an engine that has rendered nothing yet.
 func New() *Engine { return &Engine{} }
@@ -48,6 +50,8 @@ type Request struct {
 	Release catalog.Release
 	// Gateway says that the member has an east-west gateway.
 	Gateway bool
+	// GatewayAPI is the CRDs that the member receives; nil where it has its own.
+	GatewayAPI *GatewayAPI
 	// Hosted are the members whose istiod runs in this one.
 	Hosted []Request
 }
@@ -56,7 +60,7 @@ type Request struct {
 // puts in the place of the stand-ins. Drafts may be shared with other members.
 func (e *Engine) Drafts(r Request) ([]Draft, Values, error) {
 	values := newValues(identityOf(r.Member))
-	crds, err := e.crds(r.Network.Name, r.Release)
+	crds, err := e.crds(r)
 	if err != nil {
 		return nil, values, err
 	}
@@ -96,6 +100,9 @@ func (e *Engine) Keep(r Request) error {
 	}
 	e.meshes.use(key)
 	e.owned.use(ownedBy{r.Network.Name, r.Release.Version})
+	if r.GatewayAPI != nil {
+		e.owned.use(ownedBy{r.Network.Name, r.GatewayAPI.String()})
+	}
 	for _, hosted := range r.Hosted {
 		if key, err = meshOf(hosted.atHome()); err != nil {
 			return err
@@ -118,15 +125,29 @@ func (e *Engine) Sweep() {
 	e.owned.sweep()
 }
 
-// crds returns Istio's CRDs of the release for the members of a network. They are
-// decoded once for all networks; only their metadata is copied.
-func (e *Engine) crds(network string, release catalog.Release) ([]Draft, error) {
-	return e.owned.get(ownedBy{network, release.Version}, func() ([]Draft, error) {
-		shared, err := e.crdsOf(release)
+// crds returns Istio's CRDs of the release, and those of the Gateway API that the
+// member receives. They are decoded once for all networks; only their metadata is
+// copied.
+func (e *Engine) crds(r Request) ([]Draft, error) {
+	istio, err := e.labelled(ownedBy{r.Network.Name, r.Release.Version}, func() ([]bundle.Object, error) { return e.crdsOf(r.Release) })
+	if err != nil || r.GatewayAPI == nil {
+		return istio, err
+	}
+	definer := r.GatewayAPI.String()
+	gateway, err := e.labelled(ownedBy{r.Network.Name, definer}, func() ([]bundle.Object, error) {
+		return e.definitions.get(definer, r.GatewayAPI.objects)
+	})
+	return slices.Concat(istio, gateway), err
+}
+
+// labelled returns CRDs with the label of a network.
+func (e *Engine) labelled(by ownedBy, definitions func() ([]bundle.Object, error)) ([]Draft, error) {
+	return e.owned.get(by, func() ([]Draft, error) {
+		shared, err := definitions()
 		if err != nil {
 			return nil, err
 		}
-		objects, err := own(shared, network)
+		objects, err := own(shared, by.network)
 		return closed(objects), err
 	})
 }

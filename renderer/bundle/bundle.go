@@ -57,6 +57,7 @@ type Component string
 const (
 	ComponentNamespaces Component = "namespaces"
 	ComponentCRDs       Component = "crds"
+	ComponentGatewayAPI Component = "gateway-api"
 	ComponentIstiod     Component = "istiod"
 	ComponentCNI        Component = "cni"
 	ComponentZtunnel    Component = "ztunnel"
@@ -88,9 +89,10 @@ func NewObject(stage Stage, object *unstructured.Unstructured) (Object, error) {
 	return Object{Stage: stage, Object: object, Digest: formatDigest(sum[:])}, nil
 }
 
-// Target says for whom a bundle is.
+// Target says for whom a bundle is. GatewayAPI names the CRDs of the Gateway API
+// that are in it, "v1.5.1-standard"; empty for none.
 type Target struct {
-	Member, Network, SystemNamespace, Release string
+	Member, Network, SystemNamespace, Release, GatewayAPI string
 }
 
 // Bundle is what one member should run. It is immutable, is the same bytes for
@@ -102,6 +104,9 @@ type Bundle struct {
 	SystemNamespace string
 	// Release of Istio, such as "1.30.4".
 	Release string
+	// GatewayAPI names the CRDs of the Gateway API among the objects, such as
+	// "v1.5.1-standard"; empty where the member has its own.
+	GatewayAPI string
 	// Objects sorted by stage, then kind, namespace, name and group.
 	Objects []Object
 	// Digest over the objects, "sha256:…"; equal digests mean equal bundles.
@@ -124,7 +129,7 @@ func New(target Target, objects []Object) (Bundle, error) {
 	}
 	return Bundle{
 		Member: target.Member, Network: target.Network,
-		SystemNamespace: target.SystemNamespace, Release: target.Release,
+		SystemNamespace: target.SystemNamespace, Release: target.Release, GatewayAPI: target.GatewayAPI,
 		Objects: sorted,
 		Digest:  digest(target, sorted),
 	}, nil

@@ -40,6 +40,8 @@ func MemberDir(member string) string { return path.Join("members", member) }
 // Files returns the bundles as files, keyed by slash-separated path:
 //
 //	releases/<release>/crds/…     what all members on the release share, once
+//	releases/gateway-api/<version>-<channel>/…
+//	                              the CRDs of the Gateway API, for members that get them
 //	members/<member>/             kustomization.yaml, inventory.json, and the folders
 //	                              namespaces, control-plane, data-plane, gateway, telemetry,
 //	                              resources (people's own manifests)
@@ -107,26 +109,28 @@ type folderJob struct {
 	write  func(*writer, Bundle) error
 }
 
-// folderJobs are the folders of the bundles, and those of their releases with the
+// folderJobs are the folders of the bundles, and those that bundles share with the
 // first bundle that has one. They never share a path.
 func folderJobs(bundles []Bundle) []folderJob {
 	jobs := make([]folderJob, 0, len(bundles)+1)
-	releases := map[string]bool{}
+	written := map[string]bool{}
 	for _, b := range bundles {
 		jobs = append(jobs, folderJob{b.Digest, b, (*writer).addMember})
-		if !releases[b.Release] {
-			releases[b.Release] = true
-			jobs = append(jobs, folderJob{b.releaseDir() + " " + b.definitions(), b, (*writer).addRelease})
+		for _, dir := range b.SharedDirs() {
+			if !written[dir] {
+				written[dir] = true
+				jobs = append(jobs, folderJob{dir + " " + b.definitions(dir), b, func(w *writer, b Bundle) error { return w.addShared(b, dir) }})
+			}
 		}
 	}
 	return jobs
 }
 
-// definitions names the bundle's CRDs by their content.
-func (b Bundle) definitions() string {
+// definitions names the bundle's CRDs in a shared folder by their content.
+func (b Bundle) definitions(dir string) string {
 	var out strings.Builder
 	for _, object := range b.Objects {
-		if component(object) == ComponentCRDs {
+		if b.sharedDir(component(object)) == dir {
 			out.WriteString(object.Digest)
 		}
 	}
@@ -168,20 +172,37 @@ type writer struct {
 	encoded *documents
 }
 
-func (b Bundle) releaseDir() string { return path.Join("releases", b.Release, "crds") }
+// SharedDirs are the folders that the bundle has in common with others.
+func (b Bundle) SharedDirs() []string {
+	dirs := []string{b.sharedDir(ComponentCRDs)}
+	if b.GatewayAPI != "" {
+		dirs = append(dirs, b.sharedDir(ComponentGatewayAPI))
+	}
+	return dirs
+}
 
-func (w *writer) addRelease(b Bundle) error {
-	if err := w.addDefinitions(b); err != nil {
-		return fmt.Errorf("release %s: %w", b.Release, err)
+// sharedDir is the folder of a component that bundles share, empty for others.
+func (b Bundle) sharedDir(c Component) string {
+	switch c {
+	case ComponentCRDs:
+		return path.Join("releases", b.Release, "crds")
+	case ComponentGatewayAPI:
+		return path.Join("releases", "gateway-api", b.GatewayAPI)
+	}
+	return ""
+}
+
+func (w *writer) addShared(b Bundle, dir string) error {
+	if err := w.addDefinitions(b, dir); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
 	}
 	return nil
 }
 
-func (w *writer) addDefinitions(b Bundle) error {
-	dir := b.releaseDir()
+func (w *writer) addDefinitions(b Bundle, dir string) error {
 	var resources []string
 	for _, object := range b.Objects {
-		if component(object) != ComponentCRDs {
+		if b.sharedDir(component(object)) != dir {
 			continue
 		}
 		shared, err := withoutNetwork(object)
@@ -189,6 +210,9 @@ func (w *writer) addDefinitions(b Bundle) error {
 			return err
 		}
 		name := object.Object.GetName() + ".yaml"
+		if kind := object.Object.GetKind(); kind != "CustomResourceDefinition" {
+			name = strings.ToLower(kind) + "-" + name
+		}
 		if err := w.addObject(path.Join(dir, name), shared); err != nil {
 			return err
 		}
@@ -222,9 +246,10 @@ func (w *writer) addObjects(b Bundle) error {
 	resources := map[string]bool{}
 	for _, object := range b.Objects {
 		folder, ok := folders[component(object)]
+		shared := b.sharedDir(component(object))
 		switch {
-		case component(object) == ComponentCRDs:
-			resources[path.Join("..", "..", b.releaseDir())] = true
+		case shared != "":
+			resources[path.Join("..", "..", shared)] = true
 			continue
 		case !ok:
 			return fmt.Errorf("%s: unknown component %q", identify(object.Object), component(object))
