@@ -143,6 +143,13 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	})
 	switch work.step {
 	case stepApply:
+		if !work.repeat {
+			if failure := r.checkGatewayAPI(ctx, c, set, m, want.network); failure != nil {
+				c.redo(work)
+				outcome.Failure = failure
+				return outcome
+			}
+		}
 		outcome = r.apply(ctx, c, set, work, outcome, report)
 	case stepCorrect:
 		outcome = r.correct(ctx, c, set, work, outcome, report)

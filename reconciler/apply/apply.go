@@ -40,6 +40,8 @@ type delivery struct {
 	target  *Target
 	mesh    Mesh
 	options Options
+	// leaving: everything goes, by Remove.
+	leaving bool
 
 	// inventory as it is on the member, nil before it is read or written.
 	inventory *stored
@@ -189,9 +191,20 @@ func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
 	if err != nil {
 		return d.fail(w.Subject, w.stage, "encode", err)
 	}
-	at := pathOf(mapping, w.Subject)
+	at, fields := pathOf(mapping, w.Subject), takeOver
+	if w.isGatewayAPI() {
+		fields = yield
+		kept, err := d.leave(ctx, at, w)
+		if err != nil {
+			return d.fail(w.Subject, w.stage, "apply", err)
+		}
+		if kept != nil {
+			d.done(w, Unchanged, "", kept)
+			return kept
+		}
+	}
 	if step == stepCompare {
-		same, err := d.compare(ctx, at, body, s.seen)
+		same, err := d.compare(ctx, at, body, s.seen, fields)
 		if err != nil {
 			return d.fail(w.Subject, w.stage, "compare", err)
 		}
@@ -201,7 +214,7 @@ func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
 			return same
 		}
 	}
-	applied, created, err := d.write(ctx, at, body)
+	applied, created, err := d.write(ctx, at, body, fields)
 	if err != nil {
 		return d.fail(w.Subject, w.stage, "apply", err)
 	}
@@ -214,15 +227,15 @@ func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
 
 // compare tries an apply and returns the object if it would stay as it is, nil
 // if it would change.
-func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *sight) (*sight, error) {
-	tried, _, err := d.target.wire.apply(ctx, at, body, true)
+func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *sight, fields rivalry) (*sight, error) {
+	tried, _, err := d.target.wire.apply(ctx, at, body, true, fields)
 	if apierrors.IsBadRequest(err) {
 		// A webhook that cannot do a dry run. Then only the write itself can tell;
 		// one that changes nothing leaves no trace.
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, refusal(err, fields)
 	}
 	result := fingerprintOf(&tried.ObjectMeta)
 	if result == seen.live {
@@ -242,11 +255,11 @@ func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *si
 
 // write applies for good. The kind of a CRD answers "not found" for a moment
 // after discovery has listed it.
-func (d *delivery) write(ctx context.Context, at string, body []byte) (*metav1.PartialObjectMetadata, bool, error) {
+func (d *delivery) write(ctx context.Context, at string, body []byte, fields rivalry) (*metav1.PartialObjectMetadata, bool, error) {
 	for try := 0; ; try++ {
-		applied, created, err := d.target.wire.apply(ctx, at, body, false)
+		applied, created, err := d.target.wire.apply(ctx, at, body, false, fields)
 		if !apierrors.IsNotFound(err) || try == 4 {
-			return applied, created, err
+			return applied, created, refusal(err, fields)
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):

@@ -61,6 +61,5 @@ func adopts(s situation) bool {
 	if s.entry != nil {
 		return s.entry.Keep
 	}
-	shared := s.want.isNamespace() || s.want.isCRD()
-	return shared && s.seen != nil && (s.seen.keep || s.seen.network == "" && s.seen.applied.IsZero())
+	return s.want.isShared() && s.seen != nil && (s.seen.keep || s.seen.network == "" && s.seen.applied.IsZero())
 }

@@ -106,7 +106,7 @@ func Stalls(err error) bool { return err != nil && stalls(member.ReasonOf(err)) 
 // stalls reports whether waiting does not help against a reason.
 func stalls(r member.Reason) bool {
 	switch r {
-	case InvalidSet, InvalidObject, ImmutableField, InventoryTooNew:
+	case InvalidSet, InvalidObject, ImmutableField, InventoryTooNew, GatewayAPIMissing, GatewayAPIOwned:
 		return true
 	}
 	return r.Stalls()

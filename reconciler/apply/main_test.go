@@ -20,6 +20,9 @@ import (
 // each test has its own network, namespaces and API group in it.
 var cluster *controlplane.Cluster
 
+// plane starts more clusters, for tests that need one for themselves.
+var plane *controlplane.ControlPlane
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
@@ -31,7 +34,8 @@ func run(m *testing.M) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	plane, err := controlplane.Start(ctx, controlplane.Options{Progress: os.Stderr})
+	var err error
+	plane, err = controlplane.Start(ctx, controlplane.Options{Progress: os.Stderr})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

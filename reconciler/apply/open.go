@@ -26,7 +26,7 @@ func (d *delivery) open(ctx context.Context, all []wanted) error {
 	adopting := false
 	for _, w := range all {
 		kinds[w.kind()] = true
-		adopting = adopting || (w.isNamespace() || w.isCRD()) && (last == nil || last.find(w.Subject) == nil)
+		adopting = adopting || w.isShared() && (last == nil || last.find(w.Subject) == nil)
 	}
 	seen, err := d.target.observe(ctx, d.mesh, kinds, adopting)
 	if err != nil {
@@ -186,7 +186,7 @@ func (d *delivery) store(ctx context.Context, next Inventory) error {
 // stageOf guesses the stage of an object that only its label tells about.
 func stageOf(component string, s Subject) bundle.Stage {
 	switch {
-	case s.isNamespace() || s.isCRD():
+	case s.isShared():
 		return bundle.StageFoundation
 	case component == "cni":
 		return bundle.StageCNI

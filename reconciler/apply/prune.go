@@ -136,6 +136,10 @@ func (d *delivery) removeOne(ctx context.Context, e Entry) (action Action, delet
 		return "", false, err
 	}
 	v := judge(e, seen, d.mesh.Network)
+	if v == verdictDelete && e.isGatewayAPI() && !d.leaving {
+		// istiod goes on using it, and so may everybody.
+		v = verdictRelease
+	}
 	if v == verdictDelete && e.isCRD() {
 		used, err := d.inUse(ctx, e.Subject)
 		if err != nil {
@@ -261,9 +265,9 @@ func (d *delivery) namespaceNotGone(ctx context.Context, s Subject) (string, err
 
 // release gives up our fields. An object loses them by applying nothing: what
 // nobody else owns goes, our labels above all. A CRD would lose its schema that
-// way, so it keeps every field and only our name goes from it.
+// way, and a policy its rules: they keep every field, and only our name goes.
 func (d *delivery) release(ctx context.Context, m *meta.RESTMapping, s Subject, uid types.UID) error {
-	if s.isCRD() {
+	if s.isCRD() || s.isAdmissionPolicy() {
 		return d.disown(ctx, m, s)
 	}
 	bare := &unstructured.Unstructured{}
@@ -275,7 +279,7 @@ func (d *delivery) release(ctx context.Context, m *meta.RESTMapping, s Subject, 
 	if err != nil {
 		return err
 	}
-	_, _, err = d.target.wire.apply(ctx, pathOf(m, s), body, false)
+	_, _, err = d.target.wire.apply(ctx, pathOf(m, s), body, false, takeOver)
 	return err
 }
 

@@ -27,6 +27,7 @@ func Remove(ctx context.Context, t *Target, mesh Mesh, o Options) (Result, error
 		return Result{}, invalidSet("it names no network or no system namespace")
 	}
 	d := newDelivery(t, mesh, o)
+	d.leaving = true
 	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
 	defer cancel()
 	t.calls.Lock()

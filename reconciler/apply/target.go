@@ -88,7 +88,7 @@ type sights map[Subject]*sight
 
 // observe sees everything with our label among some kinds. Kinds that a watch
 // follows cost nothing; kinds that the API server does not serve have no
-// objects. Of namespaces and CRDs all are seen if all is set, ours or not.
+// objects. Of kinds that are shared all are seen if all is set, ours or not.
 func (t *Target) observe(ctx context.Context, mesh Mesh, kinds map[schema.GroupVersionKind]bool, all bool) (sights, error) {
 	var (
 		mu   sync.Mutex
@@ -105,7 +105,7 @@ func (t *Target) observe(ctx context.Context, mesh Mesh, kinds map[schema.GroupV
 			return nil, err
 		}
 		subject := Subject{Group: kind.Group, Version: kind.Version, Kind: kind.Kind}
-		shared := all && (subject.isNamespace() || subject.isCRD())
+		shared := all && subject.isShared()
 		if !shared && t.observeWatched(mapping.Resource, subject, seen, &mu) {
 			continue
 		}

@@ -26,8 +26,9 @@ const (
 	waveBindings
 	// waveWorkloads: they need all of the above.
 	waveWorkloads
-	// waveWebhooks: the API server calls them for other people's objects, so
-	// they come when the stage is healthy, and go before it goes.
+	// waveWebhooks: the API server asks them about other people's objects, so
+	// they come when the stage is healthy, and go before it goes. What comes with
+	// a policy is judged by the one that was there before.
 	waveWebhooks
 )
 
@@ -39,7 +40,8 @@ func waveOf(s Subject) wave {
 		return waveBindings
 	case "Deployment", "DaemonSet", "StatefulSet", "Job", "CronJob", "HorizontalPodAutoscaler", "PodDisruptionBudget":
 		return waveWorkloads
-	case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
+	case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
+		"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding":
 		return waveWebhooks
 	}
 	return waveBase

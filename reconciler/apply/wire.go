@@ -53,12 +53,22 @@ func collectionPath(r schema.GroupVersionResource, namespace string) string {
 // dryRun says whether a write is only tried.
 type dryRun bool
 
+// rivalry says what becomes of fields that somebody else owns and we want to be
+// otherwise.
+type rivalry string
+
+const (
+	// takeOver: what the set says about a field of ours holds, whoever wrote it.
+	takeOver rivalry = "true"
+	// yield: it is theirs, and the apply is refused.
+	yield rivalry = "false"
+)
+
 // apply makes a server-side apply and says whether the object is new.
-func (w wire) apply(ctx context.Context, at string, body []byte, try dryRun) (*metav1.PartialObjectMetadata, bool, error) {
+func (w wire) apply(ctx context.Context, at string, body []byte, try dryRun, fields rivalry) (*metav1.PartialObjectMetadata, bool, error) {
 	request := w.rest.Patch(types.ApplyYAMLPatchType).AbsPath(at).
 		Param("fieldManager", FieldManager).
-		// What the set says about a field of ours holds, whoever wrote it.
-		Param("force", "true").
+		Param("force", string(fields)).
 		SetHeader("Accept", metadataOnly).Body(body)
 	if try {
 		request = request.Param("dryRun", metav1.DryRunAll)
