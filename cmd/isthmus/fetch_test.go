@@ -89,3 +89,25 @@ func TestReleaseFromRegistry(t *testing.T) {
 		t.Errorf("what could not be rendered changed the folder (-want +got):\n%s", diff)
 	}
 }
+
+// The Gateway API's CRDs come from the proxy that is named, and from nowhere else.
+func TestGatewayAPIFromModuleProxy(t *testing.T) {
+	t.Setenv("GOPROXY", "")
+	dir := writeFleet(t, "  gatewayAPI: {owner: isthmus}\n", "")
+	cache, out := t.TempDir(), t.TempDir()
+	got := run(t, "render", dir, "-o", out, "--cache", cache)
+	if got.code != exitCannotRun || !strings.Contains(got.stderr, "isthmus: hint: set GOPROXY or --module-proxy") || !strings.Contains(got.stderr, "owner: Member") {
+		t.Errorf("without a proxy: %+v", got)
+	}
+	t.Setenv("GOPROXY", fetchtest.ModuleProxy(t, "v1.5.1")+",direct")
+	if got := run(t, "render", dir, "-o", out, "--cache", cache); got.code != exitFine {
+		t.Fatalf("with a proxy: %+v", got)
+	}
+	t.Setenv("GOPROXY", "")
+	if got := run(t, "render", dir, "-o", out, "--cache", cache); got.code != exitFine || !strings.Contains(got.stdout, "unchanged") {
+		t.Errorf("from the cache: %+v", got)
+	}
+	if readFolder(t, out)["releases/gateway-api/v1.5.1-standard/kustomization.yaml"] == "" {
+		t.Error("the CRDs are not on disk")
+	}
+}

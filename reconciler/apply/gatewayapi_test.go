@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,12 +67,12 @@ func gatewayAPISet(t *testing.T, version string) Set {
 	return set
 }
 
-// alone is a member with a cluster of the test's own: CRDs of the Gateway API are
-// there once in a cluster. Its system namespace is there before us and stays, so
-// that no controller is needed.
-func alone(t *testing.T, name string) (*controlplane.Cluster, *member.Member) {
-	t.Helper()
-	own, err := plane.Cluster(context.Background(), name, controlplane.ClusterOptions{APIServerOnly: true})
+// TestGatewayAPI has a cluster of its own and one test after another: CRDs of the
+// Gateway API are there once in a cluster. The system namespace is there before
+// us and stays, so that no controller is needed.
+func TestGatewayAPI(t *testing.T) {
+	t.Parallel()
+	own, err := plane.Cluster(context.Background(), "gwapi", controlplane.ClusterOptions{APIServerOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,43 @@ func alone(t *testing.T, name string) (*controlplane.Cluster, *member.Member) {
 	if _, err := client(t, m, "v1", "Namespace", "").Create(context.Background(), namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	return own, m
+	for _, tt := range []struct {
+		name string
+		test func(*testing.T, *controlplane.Cluster, *member.Member)
+	}{
+		{"delivered", gatewayAPIDelivered},
+		{"goes with the last member", gatewayAPIGoesWithTheLastMember},
+		{"of others", gatewayAPIOfOthers},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			withoutGatewayAPI(t, m)
+			tt.test(t, own, m)
+		})
+	}
+}
+
+// withoutGatewayAPI deletes what an earlier test left.
+func withoutGatewayAPI(t *testing.T, m *member.Member) {
+	t.Helper()
+	ctx := context.Background()
+	for _, kind := range []struct{ apiVersion, kind string }{
+		{"admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"},
+		{"admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"},
+		{"apiextensions.k8s.io/v1", "CustomResourceDefinition"},
+	} {
+		in := client(t, m, kind.apiVersion, kind.kind, "")
+		if err := in.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		for left := 1; left > 0; time.Sleep(50 * time.Millisecond) {
+			list, err := in.List(ctx, metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			left = len(list.Items)
+		}
+	}
+	m.Forget()
 }
 
 // crd returns a CRD; nil where it is gone.
@@ -102,9 +139,7 @@ func bundleVersion(t *testing.T, m *member.Member) string {
 	return crd(t, m, gatewaysCRD).GetAnnotations()[annotationBundleVersion]
 }
 
-func TestGatewayAPIDelivered(t *testing.T) {
-	t.Parallel()
-	_, m := alone(t, "gwapi-ours")
+func gatewayAPIDelivered(t *testing.T, _ *controlplane.Cluster, m *member.Member) {
 	target := NewTarget(m)
 	_, err := target.GatewayAPI(context.Background())
 	if member.ReasonOf(err) != GatewayAPIMissing || !Stalls(err) || !strings.Contains(err.Error(), gatewaysCRD) || !strings.Contains(err.Error(), "owner: isthmus") {
@@ -156,9 +191,7 @@ func TestGatewayAPIDelivered(t *testing.T) {
 	}
 }
 
-func TestGatewayAPIGoesWithTheLastMember(t *testing.T) {
-	t.Parallel()
-	_, m := alone(t, "gwapi-leaving")
+func gatewayAPIGoesWithTheLastMember(t *testing.T, _ *controlplane.Cluster, m *member.Member) {
 	set := gatewayAPISet(t, "v1.5.1")
 	target := NewTarget(m)
 	mustApply(t, target, set)
@@ -181,9 +214,7 @@ func TestGatewayAPIGoesWithTheLastMember(t *testing.T) {
 }
 
 // What others deliver is theirs: it is named, not taken, and never fought over.
-func TestGatewayAPIOfOthers(t *testing.T) {
-	t.Parallel()
-	own, m := alone(t, "gwapi-theirs")
+func gatewayAPIOfOthers(t *testing.T, own *controlplane.Cluster, m *member.Member) {
 	ctx := context.Background()
 	install := func(version string) {
 		t.Helper()
