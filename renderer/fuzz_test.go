@@ -47,6 +47,9 @@ func FuzzRender(f *testing.F) {
 	} {
 		f.Add([]byte(networkFile+"  patches: ["+patch+"]\n---\n"+memberFile("one", "1.30.4")), uint(0), "")
 	}
+	// Documents are the files a.yaml, b.yaml and c.yaml.
+	f.Add([]byte(strings.Replace(networkFile, "spec:\n", "spec:\n  resources: [{path: c.yaml}]\n", 1)+"\n---\n"+memberFile("one", "1.30.4")+
+		"\n---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: shop}\nspec: {action: ALLOW, rules: [{}]}\n"), uint(0), "")
 	for _, seed := range fleets(f) {
 		f.Add(seed, uint(len(seed)), "1")
 	}
@@ -79,7 +82,11 @@ func FuzzRender(f *testing.F) {
 		for _, b := range first.Bundles {
 			distinct(t, b)
 		}
-		compareWith(t, first, reversed(files))
+		// A fleet that names its files means others by other names.
+		if !bytes.Contains(data, []byte("path")) {
+			files = reversed(files)
+		}
+		compareWith(t, first, files)
 	})
 }
 

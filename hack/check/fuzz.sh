@@ -19,7 +19,7 @@ while IFS=: read -r file target; do
     continue
   }
   grep '^fuzz: elapsed' out/fuzz.log | tail -n 1
-done < <(git grep -E --untracked '^func Fuzz[A-Za-z0-9]+\(' -- '*_test.go')
+done < <(git grep -E --untracked '^func Fuzz[A-Za-z0-9]+\(' -- '*_test.go' ':!hack')
 
 while read -r input; do
   printf 'new failing input, to be committed with its fix: %s\n' "$input" >&2
