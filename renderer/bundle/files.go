@@ -307,6 +307,7 @@ func (w *writer) encode(object Object) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", identify(object.Object), err)
 	}
+	document = bytes.Clone(document) // without the room that was left to grow
 	w.encoded.now.Store(object.Digest, document)
 	return document, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"strings"
 	"testing"
@@ -88,5 +89,41 @@ func TestRenderAlone(t *testing.T) {
 	}
 	if set.Release != delivered || set.SystemNamespace != system || set.Network != network {
 		t.Errorf("delivered is %s in %s of %s", set.Release, set.SystemNamespace, set.Network)
+	}
+}
+
+// An edit of one member must change its files and no others, or it is not what is
+// measured.
+func TestScaleAlone(t *testing.T) {
+	var out bytes.Buffer
+	if err := scaleAlone(&out, 3); err != nil {
+		t.Fatal(err)
+	}
+	var answer scaleAnswer
+	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Busy == 0 || answer.Edit == 0 || answer.Peak == 0 || answer.Allocations == 0 {
+		t.Errorf("measured %+v", answer)
+	}
+	if only := parts("scale"); len(only) != 1 || len(parts("")) != 3 || len(parts("other")) != 0 {
+		t.Errorf("parts %v", only)
+	}
+}
+
+func TestPlot(t *testing.T) {
+	svg := plot([]scaled{{members: 10, busy: []float64{1}}, {members: 100, busy: []float64{2}}, {members: 200, busy: []float64{4, 4, 8}}})
+	var parsed struct {
+		Circles []struct {
+			X float64 `xml:"cx,attr"`
+			Y float64 `xml:"cy,attr"`
+		} `xml:"circle"`
+	}
+	if err := xml.Unmarshal(svg, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	c := parsed.Circles
+	if len(c) != 3 || c[2].X != plotRight || c[2].Y != plotTop || c[1].X != (plotLeft+plotRight)/2 || c[1].Y != (plotTop+plotBottom)/2 {
+		t.Errorf("points %+v", c)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -26,6 +27,8 @@ type settings struct {
 	// self is the path of this program, which measures rendering in processes of
 	// its own.
 	self string
+	// plot is the file for the plot of how the cost grows; empty for none.
+	plot string
 	// progress hears of builds and of what is being measured.
 	progress io.Writer
 }
@@ -37,13 +40,19 @@ func main() {
 	path := flag.String("json", "", "also write the report to this file")
 	render := flag.Int("render", 0, "only render so many members and print the times; the bench starts itself with it")
 	more := flag.Int("more", 0, "with -render: afterwards render so many further members, one by one")
+	scale := flag.Int("scale", 0, "only render so many members, and again after an edit; the bench starts itself with it")
+	flag.StringVar(&s.plot, "plot", "", "draw how the cost grows with the members into this SVG file")
+	only := flag.String("only", "", "run only this part: rendering, scale or delivery")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
-	if *render > 0 {
+	switch {
+	case *render > 0:
 		err = renderAlone(os.Stdout, *render, *more)
-	} else {
-		err = run(ctx, s, *path)
+	case *scale > 0:
+		err = scaleAlone(os.Stdout, *scale)
+	default:
+		err = run(ctx, s, *path, *only)
 	}
 	stop()
 	if err != nil {
@@ -52,7 +61,22 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, s settings, path string) error {
+// part is a part of the bench.
+type part struct {
+	name string
+	run  func(context.Context, settings) ([]Table, error)
+}
+
+// parts returns the parts with the name; all, if it is empty.
+func parts(name string) []part {
+	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}}
+	return slices.DeleteFunc(all, func(p part) bool { return name != "" && p.name != name })
+}
+
+func run(ctx context.Context, s settings, path, only string) error {
+	if len(parts(only)) == 0 {
+		return fmt.Errorf("-only %q: there is no such part", only)
+	}
 	if s.pairs < 1 || s.members < 1 {
 		return fmt.Errorf("-pairs %d and -members %d: at least 1", s.pairs, s.members)
 	}
@@ -62,8 +86,8 @@ func run(ctx context.Context, s settings, path string) error {
 		return err
 	}
 	report := Report{Version: 1, CPUs: runtime.NumCPU(), Go: runtime.Version(), Pairs: s.pairs, Load: []string{load()}}
-	for _, part := range []func(context.Context, settings) ([]Table, error){benchRendering, benchDelivery} {
-		tables, err := part(ctx, s)
+	for _, part := range parts(only) {
+		tables, err := part.run(ctx, s)
 		if err != nil {
 			return err
 		}
