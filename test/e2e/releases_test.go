@@ -13,6 +13,8 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -60,6 +62,7 @@ func TestReleases(t *testing.T) {
 			check(t, err)
 			checkGateway(t, member, system, "istio-eastwestgateway")
 			checkGateway(t, member, "shop", "waypoint")
+			checkProxies(t, member)
 			checkWebhook(t, member)
 			checkAnalysis(t, istioctl, r.Members[memberOf(version)], member)
 		})
@@ -80,6 +83,17 @@ func writeRelease(t *testing.T, r *rig.Rig, version string) {
 				"dataPlane":  map[string]any{"mtls": "Strict"},
 				"upgrade":    map[string]any{"mode": "SelfManaged", "version": version},
 				"namespaces": []any{map[string]any{"name": "shop", "ambient": true, "waypoint": map[string]any{"global": true}}},
+				"components": map[string]any{
+					"eastWestGateway": map[string]any{
+						"replicas":  map[string]any{"min": 2, "max": 3},
+						"resources": map[string]any{"limits": map[string]any{"memory": "300Mi"}},
+					},
+				},
+				"telemetry": map[string]any{
+					"collector":  map[string]any{"service": "otel.observability.svc.cluster.local"},
+					"tracing":    map[string]any{"sampling": "0.5%"},
+					"accessLogs": map[string]any{"requests": "Errors"},
+				},
 			},
 		},
 		"member.yaml": {
@@ -124,6 +138,27 @@ func checkGateway(t *testing.T, member client.Client, namespace, name string) {
 		}
 		return fmt.Errorf("gateway %s is not programmed: %v", key, conditions)
 	}))
+}
+
+// checkProxies: istiod makes the workload behind the gateway as the fleet sizes it,
+// and the other ones as they are.
+func checkProxies(t *testing.T, member client.Client) {
+	t.Helper()
+	key := client.ObjectKey{Namespace: system, Name: "istio-eastwestgateway"}
+	var scaler autoscalingv2.HorizontalPodAutoscaler
+	var door, waypoint appsv1.Deployment
+	check(t, member.Get(t.Context(), key, &scaler))
+	if least := scaler.Spec.MinReplicas; least == nil || *least != 2 || scaler.Spec.MaxReplicas != 3 {
+		t.Errorf("the gateway is scaled from %v to %d", least, scaler.Spec.MaxReplicas)
+	}
+	check(t, member.Get(t.Context(), key, &door))
+	check(t, member.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "waypoint"}, &waypoint))
+	if limit := door.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String(); limit != "300Mi" {
+		t.Errorf("the gateway's memory limit is %s", limit)
+	}
+	if limit := waypoint.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String(); limit == "300Mi" {
+		t.Errorf("the waypoint has the gateway's memory limit")
+	}
 }
 
 // checkWebhook submits what the CRD takes and only istiod can judge.
