@@ -9,12 +9,15 @@ import (
 )
 
 // cache is a folder of files that are named by what is in them. Losing any of
-// them costs a download.
+// them costs a download; without a folder nothing is kept.
 type cache struct{ dir string }
 
 // read returns an entry, nil when there is none that fits into the limit. What
 // cannot be read counts as not there: it is fetched anew.
 func (c cache) read(name string, limit int64) []byte {
+	if c.dir == "" {
+		return nil
+	}
 	file, err := os.Open(filepath.Join(c.dir, filepath.FromSlash(name)))
 	if err != nil {
 		return nil
@@ -34,6 +37,9 @@ func (c cache) read(name string, limit int64) []byte {
 // write puts an entry in place whole, over what may be there. Two processes that
 // write one entry write the same.
 func (c cache) write(name string, data []byte) error {
+	if c.dir == "" {
+		return nil
+	}
 	at := filepath.Join(c.dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 		return fmt.Errorf("create the cache: %w", err)

@@ -18,7 +18,8 @@ const parallel = 4
 
 // Options of a fetcher.
 type Options struct {
-	// Cache is the folder to keep what was fetched in; created when needed.
+	// Cache is the folder to keep what was fetched in; created when needed. Empty:
+	// nothing is kept.
 	Cache string
 	// ModuleProxy is where Go modules come from, as GOPROXY has it: of a list the
 	// first https, http or file address is taken. Empty: none.

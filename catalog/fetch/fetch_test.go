@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -61,6 +62,8 @@ func TestCharts(t *testing.T) {
 	}
 	sameCharts(t, c)
 
+	together(t, fetch.Options{Cache: t.TempDir()}, source)
+
 	registry.Stop()
 	c, failures = fetched(t, options, needs(source))
 	if len(failures) > 0 {
@@ -105,6 +108,25 @@ func sameCharts(t *testing.T, c *catalog.Catalog) {
 	}
 	if resolved, err := c.Resolve(catalog.Rapid, ""); err != nil || resolved.Version != "1.31.0" {
 		t.Errorf("the channel leads to %q, %v", resolved.Version, err)
+	}
+}
+
+// together fetches with several fetchers at once into one cache, as processes do
+// that share it.
+func together(t *testing.T, o fetch.Options, source catalog.Source) {
+	t.Helper()
+	var work sync.WaitGroup
+	for range 4 {
+		work.Go(func() {
+			if _, failures := fetch.New(o).Fetch(context.Background(), catalog.Builtin(), needs(source)); len(failures) > 0 {
+				t.Errorf("several at once: %v", failures)
+			}
+		})
+	}
+	work.Wait()
+	left, err := filepath.Glob(filepath.Join(o.Cache, "charts", ".new-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left in the cache: %v, %v", left, err)
 	}
 }
 
