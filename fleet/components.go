@@ -29,7 +29,7 @@ func ComponentsOf(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member)
 	if err != nil {
 		return out, err
 	}
-	encoded, err := json.Marshal(overlay(below, above))
+	encoded, err := json.Marshal(Overlay(below, above))
 	if err != nil {
 		return out, fmt.Errorf("encode components: %w", err)
 	}
@@ -51,14 +51,16 @@ func fieldsOf(components *v1alpha1.Components) (map[string]any, error) {
 	return fields, nil
 }
 
-// overlay returns the fields below with those above in their place.
-func overlay(below, above map[string]any) map[string]any {
-	out := maps.Clone(below)
+// Overlay returns the fields below with those above in their place; where both
+// have fields under one name, those of both. Either may be nil.
+func Overlay(below, above map[string]any) map[string]any {
+	out := map[string]any{}
+	maps.Copy(out, below)
 	for name, value := range above {
 		inner, ok := value.(map[string]any)
 		under, both := below[name].(map[string]any)
 		if ok && both {
-			value = overlay(under, inner)
+			value = Overlay(under, inner)
 		}
 		out[name] = value
 	}

@@ -2,10 +2,10 @@
 // it, fills in what was left out, and says where every problem is.
 //
 // [Load] works in this order: find the files, split them into documents, check
-// each document against the JSON Schema of its kind, fill in the defaults, and
-// run the rules between fields and between objects. Each step goes on after a
-// problem, so that one run reports all of them; a rule says nothing about a
-// field that the schema has already refused.
+// each document against the JSON Schema of its kind, read the manifests that
+// networks deliver, fill in the defaults, and run the rules between fields and
+// between objects. Each step goes on after a problem, so that one run reports all
+// of them; a rule says nothing about a field that the schema has already refused.
 //
 // It guarantees: the same files give the same fleet and the same problems in
 // the same order; a fleet that has an error is not returned at all; nothing

@@ -25,7 +25,8 @@ const (
 
 // Load reads the fleet below the root of fsys: every document of every *.yaml
 // and *.yml file whose apiVersion is isthmus.dev/v1alpha1. Documents of other
-// groups are not looked at. Defaults are filled in.
+// groups are not looked at, but for the manifests that a network's spec.resources
+// names. Defaults are filled in.
 //
 // The fleet is nil when a problem is an error; warnings alone leave it whole.
 // Problems are sorted by file and line, and hold nothing that could drive a

@@ -182,9 +182,16 @@ func reservedManifest(m *Manifest, network *v1alpha1.ApplicationNetworkSpec, rep
 		report("metadata.name", fmt.Sprintf("istiod makes the Service of waypoint %s itself", quote(name)), "choose another name")
 	case gvk.Kind == "PeerAuthentication" && system && !has(m.Object.Object, "spec", "selector"):
 		report("spec", "a policy for the whole mesh", "set spec.dataPlane.mtls of the network")
+	case gvk.Kind == "Telemetry" && system && setsTelemetry(network) && !has(m.Object.Object, "spec", "selector") && !has(m.Object.Object, "spec", "targetRefs"):
+		report("spec", "Istio takes one policy for the whole mesh, and spec.telemetry of the network makes it", "set spec.telemetry, or leave its logs and traces out")
 	case gvk.Group == "gateway.networking.k8s.io" && gvk.Kind == "Gateway":
 		reservedClass(m, report)
 	}
+}
+
+// setsTelemetry reports whether the network makes the mesh's own telemetry policy.
+func setsTelemetry(network *v1alpha1.ApplicationNetworkSpec) bool {
+	return network.Telemetry != nil && (network.Telemetry.AccessLogs != nil || network.Telemetry.Tracing != nil)
 }
 
 // reservedClass: gateways between networks are found by their class, on every

@@ -1,10 +1,11 @@
 // Package renderer turns a fleet into one bundle per member.
 //
 // [Render] is the whole story: plan which release each member runs, make its
-// objects, patch them, bundle them. It is pure. There is no network, disk,
-// clock, randomness or logging below it; the same fleet, catalog and
-// observations give the same bytes, in whatever order they came. A preview in
-// CI, a diff and the reconciler call the same function and get the same answer.
+// objects, add people's own manifests, patch them all, bundle them. It is pure.
+// There is no network, disk, clock, randomness or logging below it; the same
+// fleet, catalog and observations give the same bytes, in whatever order they
+// came. A preview in CI, a diff and the reconciler call the same function and get
+// the same answer.
 //
 // Patches of the fleet are applied last, to the objects themselves: bundles and
 // the files made from them hold objects already patched, so that what a person

@@ -12,8 +12,8 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/validation"
 )
 
-// ReasonInvalidMeshConfig says that istiod would not take the mesh config, or not all of
-// it.
+// ReasonInvalidMeshConfig is the reason of a mesh config that istiod would not
+// take, or not all of.
 const ReasonInvalidMeshConfig = "InvalidMeshConfig"
 
 const meshConfigPath = "spec.meshConfig"

@@ -12,7 +12,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
 
-// ReasonManifestClash says that isthmus renders an object of that name itself.
+// ReasonManifestClash is the reason of a manifest that isthmus renders itself.
 const ReasonManifestClash = "ManifestClash"
 
 // resources gives members the manifests that their networks deliver, during one

@@ -1,6 +1,10 @@
 package renderer_test
 
 import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -187,5 +191,35 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" || len(result.Bundles) != 0 {
 			t.Errorf("%s: %d bundles, problems (-want +got):\n%s", tt.reason, len(result.Bundles), diff)
 		}
+	}
+}
+
+// Where isthmus knows the CRDs of the Gateway API, values are checked, too.
+func TestManifestsByGatewayAPI(t *testing.T) {
+	output, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", catalog.GatewayAPIModule).Output()
+	if err != nil {
+		t.Fatalf("find the Gateway API: %v", err)
+	}
+	api := catalog.GatewayAPI{Version: "v1.6.0", Channel: catalog.ChannelStandard}
+	with := catalog.Builtin().With(catalog.Additions{GatewayAPIs: map[catalog.GatewayAPI]fs.FS{
+		api: os.DirFS(filepath.Join(strings.TrimSpace(string(output)), "config", "crd", "standard")),
+	}})
+	files := resourceFiles()
+	files["network.yaml"].Data = []byte(networkFile + "  gatewayAPI: {owner: isthmus, version: v1.6.0}\n  resources: [{path: all.yaml}]\n")
+	files["rest.yaml"].Data = []byte(memberFile("rest", "1.31.0") + "  gatewayAPI: {owner: Member}\n")
+	files["canary.yaml"].Data = []byte(memberFile("canary", "1.31.0"))
+	files["all.yaml"].Data = []byte(strings.Replace(routeManifest, "rules: [{", "rules: [{matches: [{path: {type: Exactly, value: /}}], ", 1))
+	result, err := renderer.New(with).Render(load(t, files), plan.Observed{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range result.Problems.Errors() {
+		got = append(got, p.Reason+" "+p.String())
+	}
+	want := []string{`ManifestRefused all.yaml:6: spec.rules[0].matches[0].path.type: unsupported value: "Exactly": ` +
+		`supported values: "Exact", "PathPrefix", "RegularExpression", in release 1.31.0 with Gateway API v1.6.0`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }

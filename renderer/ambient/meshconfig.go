@@ -2,9 +2,10 @@ package ambient
 
 import (
 	"fmt"
-	"maps"
 
 	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/isthmus-mesh/isthmus/fleet"
 )
 
 // meshConfig is Istio's MeshConfig: what the fleet adds, what isthmus sets over
@@ -26,22 +27,5 @@ func meshConfig(m mesh) (map[string]any, error) {
 	if providers := append(theirs, telemetryProviders(m.collector)...); len(providers) > 0 {
 		own["extensionProviders"] = providers
 	}
-	return over(added, own), nil
-}
-
-// over returns the fields below with those above in their place, and maps merged.
-func over(below, above map[string]any) map[string]any {
-	out := maps.Clone(below)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for name, value := range above {
-		inner, isMap := value.(map[string]any)
-		under, both := below[name].(map[string]any)
-		if isMap && both {
-			value = over(under, inner)
-		}
-		out[name] = value
-	}
-	return out
+	return fleet.Overlay(added, own), nil
 }

@@ -25,6 +25,7 @@ func TestSpine(t *testing.T) {
 	stop := settled(t, r, commit)
 	t.Run("a second reconcile of the same commit writes nothing", func(t *testing.T) { testNoChange(t, r) })
 	t.Run("a new commit that changes no member writes nothing there", func(t *testing.T) { testOtherCommit(t, r) })
+	t.Run("people's own manifests come and go with commits", func(t *testing.T) { testResources(t, r) })
 	t.Run("drift is put back", func(t *testing.T) { testDrift(t, r) })
 	stop()
 	restarted := time.Now()
