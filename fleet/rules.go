@@ -63,6 +63,7 @@ var rules = []rule{
 	{"ForeignNamespace", SeverityError, eachManifest(foreignNamespace)},
 	{"ReservedManifest", SeverityError, eachManifest(reservedManifest)},
 	{"DuplicateManifest", SeverityError, duplicateManifests},
+	{"MembersDiffer", SeverityError, waypointForSome},
 	{"WaypointShutOut", SeverityWarning, waypointShutOut},
 	{"PolicyNotEnforced", SeverityWarning, eachManifest(policyNotEnforced)},
 

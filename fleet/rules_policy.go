@@ -211,3 +211,21 @@ func texts(list any) []string {
 	}
 	return out
 }
+
+// waypointForSome: peers take a waypoint to be on every member. It says nothing
+// when a file could not be read: what the members are is not known then.
+func waypointForSome(d *documents, report reporter) {
+	for _, m := range d.manifests {
+		class, _, _ := unstructured.NestedString(m.Object.Object, "spec", "gatewayClassName")
+		if m.Object.GetKind() != "Gateway" || class != "istio-waypoint" || !d.whole {
+			continue
+		}
+		for _, at := range d.members {
+			if at.member.Spec.ApplicationNetwork == m.Network && !m.For(at.member) {
+				report(m.at, "spec.gatewayClassName", fmt.Sprintf("member %s does not receive this waypoint", quote(at.name)),
+					"Istio needs the same waypoints on every member: deliver it to all, or name it in spec.namespaces")
+				break
+			}
+		}
+	}
+}
