@@ -103,9 +103,10 @@ var byEditors = []string{
 	fleet.ReasonInvalidValue, fleet.ReasonUnknownKind, fleet.ReasonStatusInFile, fleet.ReasonNamespaceInFile,
 }
 
-// byLoadOnly are problems of those reasons that draft-07 has no words for: the
-// size of a number that is too large for its type, and of a duration.
-var byLoadOnly = regexp.MustCompile(` is out of range$| is too long$`)
+// byLoadOnly are problems of those reasons that draft-07 has no words for: a
+// number too large for its type, or written as programs read it differently, and
+// the size of a duration.
+var byLoadOnly = regexp.MustCompile(` is out of range$| is not a decimal number$| is too long$`)
 
 // TestEditorsAgreeWithLoad: a document of the cases of fleet is refused by a
 // validator that is not ours where, and only where, Load refuses its form.
@@ -161,7 +162,7 @@ func problemsOfForm(text string) (fleet.Problems, bool) {
 	for _, problem := range problems.Errors() {
 		switch problem.Reason {
 		case fleet.ReasonSyntax, fleet.ReasonUnreadable, fleet.ReasonLimitExceeded, fleet.ReasonMergeKey,
-			fleet.ReasonDuplicateKey, fleet.ReasonFleetInGit:
+			fleet.ReasonDuplicateKey, fleet.ReasonObjectInList, fleet.ReasonFleetInGit:
 			return nil, false
 		}
 		if slices.Contains(byEditors, problem.Reason) && !byLoadOnly.MatchString(problem.Message) {
