@@ -50,6 +50,12 @@ func (g generator) network(i int) network {
 		n.spec["telemetry"] = g.telemetry()
 	}
 	if g.chance(50) {
+		n.spec["meshConfig"] = object{
+			"connectTimeout": pick(g, "5s", "10s"), "outboundTrafficPolicy": object{"mode": pick(g, "REGISTRY_ONLY", "ALLOW_ANY")},
+			"defaultConfig": object{"drainDuration": "45s", "proxyMetadata": object{"EXAMPLE": pick(g, "yes", "ISTHMUS_CLUSTER")}},
+		}
+	}
+	if g.chance(50) {
 		n.spec["acceptedHazards"] = []string{pick(g, "GatewayDenyAll", "CustomTrustDomain")}
 	}
 	return n
