@@ -201,13 +201,13 @@ func TestFolderOfAGitCheckoutIsEmpty(t *testing.T) {
 func TestEditState(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first := map[string]string{"members/a/x.yaml": "1", "members/b/x.yaml": "1", "releases/1.30.4/crds.yaml": "1", "releases/1.31.0/crds.yaml": "1"}
+	first := map[string]string{"members/a/x.yaml": "1", "members/b/x.yaml": "1", "releases/1.30.4/crds/a.yaml": "1", "releases/1.31.0/crds/a.yaml": "1"}
 	if _, err := writeFolder(t, dir, first, everything); err != nil {
 		t.Fatal(err)
 	}
 	edit, err := writeFolder(t, dir, map[string]string{
 		"members/a/x.yaml": "1", "members/b/x.yaml": "2", "members/c/x.yaml": "1",
-		"releases/1.30.4/crds.yaml": "2", "releases/1.31.0/crds.yaml": "1",
+		"releases/1.30.4/crds/a.yaml": "2", "releases/1.31.0/crds/a.yaml": "1",
 	}, everything)
 	if err != nil {
 		t.Fatal(err)
