@@ -1,6 +1,6 @@
 // Package conformity proves that what isthmus renders is what Kubernetes and
-// Istio take: every object of every release in every combination of the fleet's
-// fields that changes objects, a table in this package.
+// Istio take: every object of every release in the combinations of the fleet's
+// fields that change objects, a table in this package.
 //
 // For each release, on an API server that has the Gateway API and the CRDs of
 // that release and nothing else: each object passes a server-side dry run as the
@@ -13,6 +13,6 @@
 // and has to report it.
 //
 // What it does not prove: that other versions of Kubernetes than the one that
-// hack/controlplane builds take the objects, that clouds do, and that the
+// hack/controlplane builds take the objects, that PodMonitors fit their CRD, that clouds do, and that the
 // programs behind them work; test/e2e starts each release's istiod from them.
 package conformity

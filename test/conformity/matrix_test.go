@@ -172,6 +172,21 @@ func combinations(release catalog.Release) []combination {
 	return all
 }
 
+// enough returns the combinations without settings, and of those with settings
+// so many that every two choices meet: settings cost most to render, and touch
+// other objects than the other dimensions.
+func enough(all []combination) []combination {
+	var out, rest []combination
+	for _, c := range all {
+		if strings.HasSuffix(c.name, "/defaults") {
+			out = append(out, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return append(out, pairs(rest)...)
+}
+
 // pairs returns some of the combinations, in which every two choices of two
 // dimensions meet that meet in any.
 func pairs(all []combination) []combination {
