@@ -62,9 +62,15 @@ tests() {
   )
 }
 
-# Packages with goroutines of their own run with the race detector.
-raced='/(renderer|reconciler)(/|$)'
-with_race() { tests race . -race $(go list ./... | grep -E "$raced"); }
+# Packages with goroutines of their own run with the race detector. Of package
+# renderer only the tests of members that are rendered side by side do: most of
+# the others render whole fleets twice to compare them, which takes minutes then.
+raced='/(renderer/|reconciler(/|$))'
+side_by_side='^(TestSameInputSameBytes|TestMembersDoNotLeakIntoEachOther|TestPatches.*|TestHosted.*|FuzzRender)$'
+with_race() {
+  tests race . -race $(go list ./... | grep -E "$raced")
+  tests race-renderer . -race -run "$side_by_side" ./renderer
+}
 without_race() { tests rest . $(go list ./... | grep -vE "$raced"); }
 of_harness() { tests harness hack/controlplane ./...; }
 
