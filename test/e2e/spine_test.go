@@ -27,6 +27,7 @@ func TestSpine(t *testing.T) {
 	t.Run("a new commit that changes no member writes nothing there", func(t *testing.T) { testOtherCommit(t, r) })
 	t.Run("people's own manifests come and go with commits", func(t *testing.T) { testResources(t, r) })
 	t.Run("drift is put back", func(t *testing.T) { testDrift(t, r) })
+	waitIdle(t, r)
 	stop()
 	restarted := time.Now()
 	run(t, r)
@@ -55,6 +56,20 @@ func testOtherCommit(t *testing.T, r *rig.Rig) {
 	commit := push(t, r, "Words only")
 	check(t, r.WaitApplied(t.Context(), commit, 30*time.Second))
 	assertNoWrites(t, r, start)
+}
+
+// waitIdle waits until nothing was written for a while: what was put back is in
+// the inventory a moment after it is on the member.
+func waitIdle(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	check(t, rig.Eventually(t.Context(), 30*time.Second, func() error {
+		for _, name := range names(r) {
+			if writes := ours(t, r.Members[name], time.Now().Add(-2*time.Second)); len(writes) > 0 {
+				return fmt.Errorf("%s: %d writes in the last two seconds", name, len(writes))
+			}
+		}
+		return nil
+	}))
 }
 
 func assertNoWrites(t *testing.T, r *rig.Rig, since time.Time) {
