@@ -6,6 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	"github.com/isthmus-mesh/isthmus/renderer/ambient"
 )
 
 // ReasonMembersDiffer says that Istio needs the same on every member of a network, and
@@ -30,11 +32,9 @@ func uniform(before, after *unstructured.Unstructured) string {
 	return ""
 }
 
-const waypointClass = "istio-waypoint"
-
 func isWaypoint(object *unstructured.Unstructured) bool {
 	class, _, _ := unstructured.NestedString(object.Object, "spec", "gatewayClassName")
-	return object.GetKind() == "Gateway" && class == waypointClass
+	return object.GetKind() == "Gateway" && class == ambient.ClassWaypoint
 }
 
 // waypointOf is what peers take a waypoint to be.

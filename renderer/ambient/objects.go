@@ -25,7 +25,8 @@ const gatewayName = "istio-eastwestgateway"
 // The classes of gateways; istiod makes the GatewayClass objects.
 const (
 	classEastWest = "istio-east-west"
-	classWaypoint = "istio-waypoint"
+	// ClassWaypoint is the class of waypoints.
+	ClassWaypoint = "istio-waypoint"
 )
 
 // hbonePort is where mesh traffic between networks arrives; peers assume it.
@@ -221,7 +222,7 @@ func waypoint(namespace v1alpha1.MeshNamespace) map[string]any {
 			"labels":    labels,
 		},
 		"spec": map[string]any{
-			"gatewayClassName": classWaypoint,
+			"gatewayClassName": ClassWaypoint,
 			"infrastructure":   map[string]any{"labels": service},
 			"listeners": []any{map[string]any{
 				"name": "mesh", "port": hbonePort, "protocol": "HBONE",

@@ -78,7 +78,7 @@ func bounds(r *v1alpha1.Replicas) (least, most int64) {
 // gateways of a class.
 func (s settings) gatewayClasses() map[string]any {
 	classes := map[string]any{}
-	for class, proxy := range map[string]*v1alpha1.Proxy{classEastWest: s.EastWestGateway, classWaypoint: s.Waypoints} {
+	for class, proxy := range map[string]*v1alpha1.Proxy{classEastWest: s.EastWestGateway, ClassWaypoint: s.Waypoints} {
 		overlay := map[string]any{}
 		if proxy == nil {
 			continue

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -89,8 +88,8 @@ func TestHosted(t *testing.T) {
 
 	_, err = r.Members[east].WaitIstiod(t.Context(), hosting, "1.31.0")
 	check(t, err)
-	testHostedGateway(t, guest)
-	testHostedWebhook(t, guest)
+	checkGateway(t, guest, system, "istio-eastwestgateway")
+	checkWebhook(t, guest, "default")
 	var own corev1.ConfigMap
 	check(t, rig.Eventually(t.Context(), 30*time.Second, func() error {
 		return guest.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "istio-ca-root-cert"}, &own)
@@ -184,37 +183,4 @@ func kubeconfigOf(t *testing.T, guest client.Client, cluster *controlplane.Clust
 		},
 		"stringData": map[string]any{"config": string(config)},
 	}}
-}
-
-func testHostedGateway(t *testing.T, guest client.Client) {
-	t.Helper()
-	gateway := &unstructured.Unstructured{}
-	gateway.SetAPIVersion("gateway.networking.k8s.io/v1")
-	gateway.SetKind("Gateway")
-	check(t, rig.Eventually(t.Context(), time.Minute, func() error {
-		if err := guest.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "istio-eastwestgateway"}, gateway); err != nil {
-			return err
-		}
-		if addresses, _, _ := unstructured.NestedSlice(gateway.Object, "status", "addresses"); len(addresses) != 1 {
-			return fmt.Errorf("the gateway has %d addresses", len(addresses))
-		}
-		return nil
-	}))
-}
-
-// testHostedWebhook submits what the CRD takes and only istiod can judge, to the
-// member's API server.
-func testHostedWebhook(t *testing.T, guest client.Client) {
-	t.Helper()
-	policy := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
-		"metadata": map[string]any{"name": "by-address", "namespace": "default"},
-		"spec": map[string]any{"rules": []any{map[string]any{"from": []any{map[string]any{
-			"source": map[string]any{"ipBlocks": []any{"10.0.0.0/99"}},
-		}}}}},
-	}}
-	err := guest.Create(t.Context(), policy)
-	if err == nil || !strings.Contains(err.Error(), "10.0.0.0/99") {
-		t.Errorf("the webhook on a range that is none: %v", err)
-	}
 }

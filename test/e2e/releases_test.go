@@ -63,7 +63,7 @@ func TestReleases(t *testing.T) {
 			checkGateway(t, member, system, "istio-eastwestgateway")
 			checkGateway(t, member, "shop", "waypoint")
 			checkProxies(t, member)
-			checkWebhook(t, member)
+			checkWebhook(t, member, "shop")
 			checkAnalysis(t, istioctl, r.Members[memberOf(version)], member)
 		})
 	}
@@ -162,10 +162,10 @@ func checkProxies(t *testing.T, member client.Client) {
 }
 
 // checkWebhook submits what the CRD takes and only istiod can judge.
-func checkWebhook(t *testing.T, member client.Client) {
+func checkWebhook(t *testing.T, member client.Client, namespace string) {
 	t.Helper()
 	policy := func(block string) *unstructured.Unstructured {
-		return object("security.istio.io/v1", "AuthorizationPolicy", "shop", "by-address", map[string]any{
+		return object("security.istio.io/v1", "AuthorizationPolicy", namespace, "by-address", map[string]any{
 			"rules": []any{map[string]any{"from": []any{map[string]any{"source": map[string]any{"ipBlocks": []any{block}}}}}},
 		})
 	}
