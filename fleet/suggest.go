@@ -9,7 +9,7 @@ import (
 // suggest returns a hint: the candidate that was probably meant, else all of
 // them, if they fit in a line.
 func suggest(word string, candidates []string) string {
-	if hint := meant(word, candidates); hint != "" || len(candidates) == 0 || len(candidates) > 12 {
+	if hint := meant(word, candidates); hint != "" || len(candidates) == 0 || len(candidates) > 16 {
 		return hint
 	}
 	return "one of " + strings.Join(candidates, ", ")

@@ -60,6 +60,9 @@ type ApplicationNetworkSpec struct {
 	// DeletionGuard stops a commit that would delete more than this.
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
 
+	// Drift says what becomes of changes that others make on members.
+	Drift *Drift `json:"drift,omitempty"`
+
 	// Components are settings of the mesh's own workloads on every member.
 	Components *Components `json:"components,omitempty"`
 

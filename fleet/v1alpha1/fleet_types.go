@@ -31,14 +31,31 @@ type FleetList struct {
 }
 
 // FleetSpec says where the fleet's repository is and how often to look.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.tag) ? 1 : 0) + (has(self.semver) ? 1 : 0) + (has(self.commit) ? 1 : 0) <= 1",message="tag, semver and commit exclude each other"
 type FleetSpec struct {
-	// URL of the Git repository: https, http or file.
-	// +kubebuilder:validation:Pattern=`^(https?|file)://.*$`
+	// URL of the Git repository: https, http, ssh or file.
+	// +kubebuilder:validation:Pattern=`^(https?|ssh|file)://.*$`
 	URL string `json:"url"`
 
-	// Branch to follow.
+	// Branch to follow, unless tag, semver or commit say otherwise.
 	// +kubebuilder:default="main"
 	Branch string `json:"branch,omitempty"`
+
+	// Tag to follow in place of a branch.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	Tag string `json:"tag,omitempty"`
+
+	// SemVer is a range of versions, such as ">=1.2.0 <2.0.0": the highest tag in
+	// it is followed in place of a branch.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	SemVer string `json:"semver,omitempty"`
+
+	// Commit to stay at, 40 hexadecimal digits; it has to be in the branch.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
+	Commit string `json:"commit,omitempty"`
 
 	// Path of the fleet inside the repository. Default: its root.
 	Path string `json:"path,omitempty"`
@@ -56,11 +73,83 @@ type FleetSpec struct {
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
 	// SecretRef names a Secret beside the Fleet with the keys username and
-	// password, or bearerToken, and ca.crt, as Flux has them.
+	// password, or bearerToken, and ca.crt; for ssh identity, known_hosts and
+	// password. They are those of Flux.
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// ProxySecretRef names a Secret beside the Fleet with the keys address,
+	// username and password of a proxy to the repository, as Flux has them; not
+	// for ssh.
+	ProxySecretRef *LocalObjectReference `json:"proxySecretRef,omitempty"`
+
+	// Verify says whose signatures a commit needs before it is looked at.
+	Verify *Verification `json:"verify,omitempty"`
+
+	// Webhook lets the repository's server tell of pushes, so that they act at once
+	// and not at the next look.
+	Webhook *Webhook `json:"webhook,omitempty"`
+
+	// Member is the only member of the fleet to work on, for a reconciler that runs
+	// inside that member and whose hub it is. Default: all.
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$`
+	Member string `json:"member,omitempty"`
 
 	// Suspend stops following the repository; members stay as they are.
 	Suspend bool `json:"suspend,omitempty"`
+}
+
+// VerificationMode says what has to be signed.
+// +kubebuilder:validation:Enum=HEAD;Tag;TagAndHEAD
+type VerificationMode string
+
+// The verification modes, as Flux has them.
+const (
+	// VerifyHEAD: the commit.
+	VerifyHEAD VerificationMode = "HEAD"
+	// VerifyTag: the tag that leads to it.
+	VerifyTag VerificationMode = "Tag"
+	// VerifyTagAndHEAD: both.
+	VerifyTagAndHEAD VerificationMode = "TagAndHEAD"
+)
+
+// Verification says whose signatures a commit needs.
+type Verification struct {
+	// Mode says what has to be signed. The tag is that of spec.tag or spec.semver.
+	// +kubebuilder:default=HEAD
+	Mode VerificationMode `json:"mode,omitempty"`
+
+	// SecretRef names a Secret beside the Fleet with the public keys of those who
+	// may sign, under any key: OpenPGP keys as armoured text, SSH keys as a file of
+	// allowed signers.
+	SecretRef LocalObjectReference `json:"secretRef"`
+}
+
+// WebhookType is a kind of server that tells of pushes.
+// +kubebuilder:validation:Enum=GitHub;GitLab;Gitea;Bitbucket;AzureDevOps
+type WebhookType string
+
+// The kinds of server.
+const (
+	// WebhookGitHub signs what it sends, in X-Hub-Signature-256.
+	WebhookGitHub WebhookType = "GitHub"
+	// WebhookGitLab sends a token, in X-Gitlab-Token.
+	WebhookGitLab WebhookType = "GitLab"
+	// WebhookGitea signs what it sends, in X-Gitea-Signature.
+	WebhookGitea WebhookType = "Gitea"
+	// WebhookBitbucket signs what it sends, in X-Hub-Signature.
+	WebhookBitbucket WebhookType = "Bitbucket"
+	// WebhookAzureDevOps sends a user and a password.
+	WebhookAzureDevOps WebhookType = "AzureDevOps"
+)
+
+// Webhook lets a server tell of pushes.
+type Webhook struct {
+	// Type of the server.
+	Type WebhookType `json:"type"`
+
+	// SecretRef names a Secret beside the Fleet whose key token is the secret that
+	// the server was given.
+	SecretRef LocalObjectReference `json:"secretRef"`
 }
 
 // LocalObjectReference names an object in the same namespace.
@@ -92,6 +181,10 @@ type FleetStatus struct {
 
 	// AppliedRevision is the last commit that every member has applied.
 	AppliedRevision string `json:"appliedRevision,omitempty"`
+
+	// WebhookPath is where the reconciler listens for the webhook. It is not a
+	// secret: what is sent there is checked.
+	WebhookPath string `json:"webhookPath,omitempty"`
 
 	// Members in the accepted commit.
 	Members int32 `json:"members,omitempty"`

@@ -65,6 +65,14 @@ type MemberSpec struct {
 	// Suspend stops every change on the member, drift correction included.
 	Suspend bool `json:"suspend,omitempty"`
 
+	// Drift says what becomes of changes that others make on this member: its mode
+	// in place of the network's, its fields beside them.
+	Drift *Drift `json:"drift,omitempty"`
+
+	// Leave says what becomes of the cluster when the member's file goes. It has to
+	// be in a commit before that. Default: Remove.
+	Leave LeaveMode `json:"leave,omitempty"`
+
 	// Components are settings of the mesh's own workloads on this member, field
 	// by field in place of the network's.
 	Components *Components `json:"components,omitempty"`
@@ -74,8 +82,24 @@ type MemberSpec struct {
 	Patches []Patch `json:"patches,omitempty"`
 }
 
+// LeaveMode says what becomes of a cluster that leaves.
+// +kubebuilder:validation:Enum=Remove;Force;Orphan
+type LeaveMode string
+
+// The leave modes.
+const (
+	// LeaveRemove takes everything of isthmus off the cluster, and waits while
+	// workloads are still enrolled in the mesh.
+	LeaveRemove LeaveMode = "Remove"
+	// LeaveForce does so even while workloads are enrolled.
+	LeaveForce LeaveMode = "Force"
+	// LeaveOrphan leaves the cluster as it is: the mesh there goes on by itself
+	// until its certificates expire.
+	LeaveOrphan LeaveMode = "Orphan"
+)
+
 // ClusterType is a kind of cluster.
-// +kubebuilder:validation:Enum=AKS;Kubernetes
+// +kubebuilder:validation:Enum=AKS;Kubernetes;Hub
 type ClusterType string
 
 // The kinds of cluster.
@@ -84,12 +108,15 @@ const (
 	ClusterAKS ClusterType = "AKS"
 	// ClusterKubernetes is reached by a kubeconfig in a Secret of the hub.
 	ClusterKubernetes ClusterType = "Kubernetes"
+	// ClusterHub is the cluster in which the reconciler itself runs.
+	ClusterHub ClusterType = "Hub"
 )
 
 // Cluster says how to reach a cluster's API server.
 //
 // +kubebuilder:validation:XValidation:rule="(self.type == 'AKS') == has(self.resourceID)",message="resourceID is set with type AKS, and only then"
 // +kubebuilder:validation:XValidation:rule="(self.type == 'Kubernetes') == has(self.kubeconfigRef)",message="kubeconfigRef is set with type Kubernetes, and only then"
+// +kubebuilder:validation:XValidation:rule="self.type == 'AKS' || !has(self.azure)",message="azure is set with type AKS only"
 type Cluster struct {
 	// Type is the kind of cluster.
 	Type ClusterType `json:"type"`
@@ -101,6 +128,10 @@ type Cluster struct {
 	// Kubernetes.
 	KubeconfigRef *SecretKeyReference `json:"kubeconfigRef,omitempty"`
 
+	// Azure says how to log in to Azure and which of the cluster's addresses to
+	// take; only with type AKS.
+	Azure *Azure `json:"azure,omitempty"`
+
 	// KubernetesVersion that the cluster runs, a minor or a full version. It is
 	// for checks before the cluster is seen, and for channels: what the
 	// reconciler sees goes before it. Default: not known.
@@ -109,6 +140,72 @@ type Cluster struct {
 
 	// CNI is the network plugin of the cluster, for checks. Default: not known.
 	CNI NetworkPlugin `json:"cni,omitempty"`
+}
+
+// AzureIdentity is a way to log in to Azure.
+// +kubebuilder:validation:Enum=WorkloadIdentity;ManagedIdentity;ServicePrincipal
+type AzureIdentity string
+
+// The ways to log in to Azure.
+const (
+	// AzureWorkloadIdentity exchanges the token of the reconciler's ServiceAccount.
+	AzureWorkloadIdentity AzureIdentity = "WorkloadIdentity"
+	// AzureManagedIdentity is an identity of the node or of Azure Arc.
+	AzureManagedIdentity AzureIdentity = "ManagedIdentity"
+	// AzureServicePrincipal is an application with a secret or certificate.
+	AzureServicePrincipal AzureIdentity = "ServicePrincipal"
+)
+
+// AzureCloud is one of Azure's clouds.
+// +kubebuilder:validation:Enum=Public;Government;China
+type AzureCloud string
+
+// Azure's clouds.
+const (
+	AzurePublic     AzureCloud = "Public"
+	AzureGovernment AzureCloud = "Government"
+	AzureChina      AzureCloud = "China"
+)
+
+// AzureEndpoint is one of the addresses of an AKS cluster's API server.
+// +kubebuilder:validation:Enum=Public;Private
+type AzureEndpoint string
+
+// The addresses of an AKS cluster's API server.
+const (
+	// EndpointPublic is its FQDN.
+	EndpointPublic AzureEndpoint = "Public"
+	// EndpointPrivate is its private FQDN.
+	EndpointPrivate AzureEndpoint = "Private"
+)
+
+// Azure says how to reach an AKS cluster.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.identity) && self.identity == 'ServicePrincipal') == has(self.secretRef)",message="secretRef is set with identity ServicePrincipal, and only then"
+// +kubebuilder:validation:XValidation:rule="!has(self.identity) || self.identity != 'ServicePrincipal' || (has(self.clientID) && has(self.tenantID))",message="identity ServicePrincipal needs clientID and tenantID"
+type Azure struct {
+	// Identity is the way to log in. Default: WorkloadIdentity.
+	Identity AzureIdentity `json:"identity,omitempty"`
+
+	// ClientID of the identity, a UUID. Default: that of the reconciler's pod.
+	// +kubebuilder:validation:Pattern=`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`
+	ClientID string `json:"clientID,omitempty"`
+
+	// TenantID of the identity, a UUID. Default: that of the reconciler's pod.
+	// +kubebuilder:validation:Pattern=`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`
+	TenantID string `json:"tenantID,omitempty"`
+
+	// SecretRef names a Secret beside the Member on the hub with the key
+	// clientSecret, or clientCertificate with the certificate and its key as PEM;
+	// only with identity ServicePrincipal.
+	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
+
+	// Cloud of the cluster. Default: Public.
+	Cloud AzureCloud `json:"cloud,omitempty"`
+
+	// Endpoint is the address to take. Default: Private where the cluster has a
+	// private one only, else Public.
+	Endpoint AzureEndpoint `json:"endpoint,omitempty"`
 }
 
 // NetworkPlugin is what gives pods their network.
@@ -286,8 +383,14 @@ type MemberStatus struct {
 	// cluster is known under any name.
 	ClusterUID string `json:"clusterUID,omitempty"`
 
-	// Drift is the last difference that was put back.
+	// Drift sums up what others changed.
 	Drift *DriftStatus `json:"drift,omitempty"`
+
+	// Leave are the steps of a member that leaves, in order; empty for one that
+	// stays.
+	// +listType=map
+	// +listMapKey=name
+	Leave []LeaveStep `json:"leave,omitempty"`
 
 	// Certificates that the member was given, by tier.
 	// +listType=map
@@ -305,6 +408,47 @@ type DriftStatus struct {
 
 	// LastObject that was put back, as Kind/namespace/name.
 	LastObject string `json:"lastObject,omitempty"`
+
+	// Reported are objects that differ and are left so, at most twenty.
+	Reported []DriftedObject `json:"reported,omitempty"`
+
+	// Contested are objects that another writer keeps changing, at most twenty:
+	// they are put back ever more rarely.
+	Contested []DriftedObject `json:"contested,omitempty"`
+}
+
+// DriftedObject is one object that is not as it was applied.
+type DriftedObject struct {
+	// Object, as Kind/namespace/name.
+	Object string `json:"object"`
+
+	// By is the field manager that wrote last beside us.
+	By string `json:"by,omitempty"`
+}
+
+// LeaveState says how far a step is.
+// +kubebuilder:validation:Enum=Pending;Running;Blocked;Done;Skipped
+type LeaveState string
+
+// The states of a step.
+const (
+	LeavePending LeaveState = "Pending"
+	LeaveRunning LeaveState = "Running"
+	LeaveBlocked LeaveState = "Blocked"
+	LeaveDone    LeaveState = "Done"
+	LeaveSkipped LeaveState = "Skipped"
+)
+
+// LeaveStep is one step of a member's way out.
+type LeaveStep struct {
+	// Name of the step.
+	Name string `json:"name"`
+
+	// State of the step.
+	State LeaveState `json:"state"`
+
+	// Message says what a step waits for or why it is blocked.
+	Message string `json:"message,omitempty"`
 }
 
 // CertificateStatus tells which CA certificate a member has; never the key.

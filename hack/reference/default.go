@@ -22,6 +22,9 @@ var sampleFiles embed.FS
 type sample struct {
 	name            string // of the object, which some fields take as default
 	written, loaded map[string]any
+	// alternative is another object of the kind, for what excludes what this one
+	// says; nil for none.
+	alternative *sample
 }
 
 // loadSamples returns the samples by kind.
@@ -34,28 +37,41 @@ func loadSamples() (map[string]sample, error) {
 	if errs := problems.Errors(); len(errs) > 0 {
 		return nil, fmt.Errorf("hack/reference/sample does not load: %s", errs[0])
 	}
-	out := map[string]sample{}
-	for kind, object := range map[string]any{"ApplicationNetwork": f.Networks[0], "Member": f.Members[0]} {
-		var s sample
-		encoded, err := json.Marshal(object)
-		if err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(encoded, &s.loaded); err != nil {
-			return nil, err
-		}
-		s.name = s.loaded["metadata"].(map[string]any)["name"].(string)
-		file := strings.TrimPrefix(strings.ToLower(kind), "application") + ".yaml"
-		data, err := fs.ReadFile(files, file)
-		if err != nil {
-			return nil, err
-		}
-		if err := unmarshal(data, &s.written); err != nil {
-			return nil, fmt.Errorf("parse sample %q: %w", file, err)
-		}
-		out[kind] = s
+	network, err := loadSample(files, "network.yaml", f.Networks[0])
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	member, err := loadSample(files, "member.yaml", f.Members[0])
+	if err != nil {
+		return nil, err
+	}
+	aks, err := loadSample(files, "member-aks.yaml", f.Members[1])
+	if err != nil {
+		return nil, err
+	}
+	member.alternative = &aks
+	return map[string]sample{"ApplicationNetwork": network, "Member": member}, nil
+}
+
+// loadSample returns what a file and the object that was loaded from it say.
+func loadSample(files fs.FS, file string, object any) (sample, error) {
+	var s sample
+	encoded, err := json.Marshal(object)
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(encoded, &s.loaded); err != nil {
+		return s, err
+	}
+	s.name = s.loaded["metadata"].(map[string]any)["name"].(string)
+	data, err := fs.ReadFile(files, file)
+	if err != nil {
+		return s, err
+	}
+	if err := unmarshal(data, &s.written); err != nil {
+		return s, fmt.Errorf("parse sample %q: %w", file, err)
+	}
+	return s, nil
 }
 
 // at returns what is at the path of an object, once for each item of the lists
@@ -104,6 +120,9 @@ func (s sample) defaultOf(f *field) (string, error) {
 		return agreed(f, cmp.Or(declared, zero(f, said)), said)
 	}
 	if len(f.Fields) > 0 {
+		if at(s.loaded, f.Path)[0] == nil && s.alternative != nil {
+			return s.alternative.defaultOf(f)
+		}
 		if at(s.loaded, f.Path)[0] == nil {
 			return "", fmt.Errorf("%s: an object that hack/reference/sample does not write, so defaults in it stay unknown: add it there", f.Path)
 		}
