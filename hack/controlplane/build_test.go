@@ -86,13 +86,18 @@ func TestIstiodOfUnknownRelease(t *testing.T) {
 	}
 }
 
-// The version that API servers tell is set by hand, beside that of the module.
-func TestKubernetesVersion(t *testing.T) {
-	modules, err := os.ReadFile(filepath.Join("kube", "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "k8s.io/kubernetes v" + kubernetesVersion + "\n"; !strings.Contains(string(modules), want) {
-		t.Errorf("kube/go.mod does not have %q", want)
+// Versions that are set by hand, beside those of the modules.
+func TestVersionsOfModules(t *testing.T) {
+	for file, want := range map[string]string{
+		filepath.Join("kube", "go.mod"):       "k8s.io/kubernetes v" + kubernetesVersion + "\n",
+		filepath.Join("..", "flux", "go.mod"): "github.com/fluxcd/kustomize-controller v" + KustomizeControllerVersion + " ",
+	} {
+		modules, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(modules), want) {
+			t.Errorf("%s does not have %q", file, want)
+		}
 	}
 }

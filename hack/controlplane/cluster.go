@@ -29,6 +29,9 @@ type ClusterOptions struct {
 	// Istiod runs pods labelled app=istiod as processes, see [Cluster.Istiods].
 	// Without it they are played like all others.
 	Istiod bool
+	// AuditReads also writes reads to the audit log, but for those of the
+	// cluster's own components.
+	AuditReads bool
 }
 
 // A Cluster is one running Kubernetes control plane. Its fields are constant.
@@ -145,7 +148,7 @@ func (c *Cluster) prepare() error {
 		c.file("apiserver.key"):     serving.key,
 		c.file("sa.crt"):            accounts.cert,
 		c.file("sa.key"):            accounts.key,
-		c.file("audit-policy.yaml"): []byte(auditPolicy),
+		c.file("audit-policy.yaml"): []byte(auditPolicy(c.options.AuditReads)),
 	}
 	// In system:masters, as with many installers: what is under test are the
 	// rights of the mesh, not those of the harness.

@@ -25,7 +25,7 @@ import (
 // TestClusters starts a hub and two members once; the subtests use them.
 func TestClusters(t *testing.T) {
 	cp := controlplanetest.Start(t, controlplane.Options{})
-	hub := controlplanetest.Cluster(t, cp, "hub", controlplane.ClusterOptions{APIServerOnly: true})
+	hub := controlplanetest.Cluster(t, cp, "hub", controlplane.ClusterOptions{APIServerOnly: true, AuditReads: true})
 	begin := time.Now()
 	one := controlplanetest.Cluster(t, cp, "one", controlplane.ClusterOptions{Nodes: 3})
 	t.Logf("one member started in %s", time.Since(begin))
@@ -50,6 +50,7 @@ func TestClusters(t *testing.T) {
 	t.Run("load balancers get addresses", func(t *testing.T) { testLoadBalancers(t, one) })
 	t.Run("pods run", func(t *testing.T) { testPods(t, one) })
 	t.Run("writes are counted", func(t *testing.T) { testWrites(t, hub) })
+	t.Run("reads are counted", func(t *testing.T) { testReads(t, hub) })
 	t.Run("an API server stops and comes back", func(t *testing.T) { testAPIServerFault(t, two) })
 	t.Run("the Gateway API is installed", func(t *testing.T) { testGatewayAPI(t, hub) })
 }
@@ -210,6 +211,30 @@ func testWrites(t *testing.T, c *controlplane.Cluster) {
 	}
 	if len(writes) != 1 || writes[0].Verb != "create" || writes[0].Namespace != "default" || writes[0].Code != http.StatusCreated {
 		t.Errorf("one write was made, the log has %+v", writes)
+	}
+}
+
+// A watch is in the log twice, when it begins and when it ends.
+func testReads(t *testing.T, c *controlplane.Cluster) {
+	ctx, maps := t.Context(), clientFor(t, c.RESTConfig()).CoreV1().ConfigMaps("default")
+	begin := time.Now()
+	if _, err := maps.List(ctx, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	second := int64(1)
+	events, err := maps.Watch(ctx, metav1.ListOptions{TimeoutSeconds: &second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Stop()
+	for range events.ResultChan() {
+	}
+	reads, err := c.Requests(func(r controlplane.Request) bool { return r.User == "admin" && r.Time.After(begin) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(reads) != 2 || reads[0].Verb != "list" || reads[1].Verb != "watch" || reads[1].Resource != "configmaps" {
+		t.Errorf("a list and a watch were made, the log has %+v", reads)
 	}
 }
 

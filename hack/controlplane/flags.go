@@ -152,14 +152,23 @@ func kwokArgs(c *Cluster) []string {
 	}
 }
 
-const auditPolicy = `apiVersion: audit.k8s.io/v1
+// auditPolicy logs writes; and reads too, of those who are not part of the cluster.
+func auditPolicy(reads bool) string {
+	policy := `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
   verbs: [create, update, patch, delete, deletecollection]
-- level: None
 `
+	if reads {
+		policy += `- level: None
+  users: [kube-controller-manager, kube-scheduler, kwok, harness, "system:apiserver"]
+- level: Metadata
+`
+	}
+	return policy + "- level: None\n"
+}
 
 func egressConfig(socket string) string {
 	return fmt.Sprintf(`apiVersion: apiserver.k8s.io/v1beta1

@@ -38,6 +38,10 @@ const (
 	GatewayAPI = "v1.5.1"
 )
 
+// startAtOnce bounds the clusters that start at one time: each of many at once
+// would take longer than a start is waited for.
+const startAtOnce = 6
+
 // Options of a rig.
 type Options struct {
 	// Members to start, by name.
@@ -47,6 +51,9 @@ type Options struct {
 	Istiods []string
 	// GatewayAPI is the version of the Gateway API of members, by name.
 	GatewayAPI map[string]string
+	// Cluster says what a member consists of; its Istiod follows from Istiods, and
+	// the hub has its AuditReads.
+	Cluster controlplane.ClusterOptions
 	// LogDir keeps logs after the rig is gone; empty means that they go with it.
 	LogDir string
 	// Progress is told of builds, which can take minutes; nil for nobody.
@@ -65,7 +72,7 @@ type Rig struct {
 	Dir string
 
 	controlPlane *controlplane.ControlPlane
-	istiod       bool
+	cluster      controlplane.ClusterOptions
 	gatewayAPI   map[string]string
 }
 
@@ -80,8 +87,9 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	}
 	r := &Rig{
 		controlPlane: controlPlane, Members: map[string]*controlplane.Cluster{},
-		istiod: len(o.Istiods) > 0, gatewayAPI: o.GatewayAPI,
+		cluster: o.Cluster, gatewayAPI: o.GatewayAPI,
 	}
+	r.cluster.Istiod = len(o.Istiods) > 0
 	if err := r.start(ctx, o.Members); err != nil {
 		r.Stop()
 		return nil, err
@@ -98,8 +106,9 @@ func (r *Rig) start(ctx context.Context, members []string) error {
 		return err
 	}
 	var group errgroup.Group
+	group.SetLimit(startAtOnce)
 	group.Go(func() (err error) {
-		r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true})
+		r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true, AuditReads: r.cluster.AuditReads})
 		return err
 	})
 	clusters := make([]*controlplane.Cluster, len(members))
@@ -133,7 +142,7 @@ func (r *Rig) AddMember(ctx context.Context, name string) (*controlplane.Cluster
 }
 
 func (r *Rig) startMember(ctx context.Context, name string) (*controlplane.Cluster, error) {
-	cluster, err := r.controlPlane.Cluster(ctx, name, controlplane.ClusterOptions{Istiod: r.istiod})
+	cluster, err := r.controlPlane.Cluster(ctx, name, r.cluster)
 	if err != nil {
 		return nil, err
 	}
