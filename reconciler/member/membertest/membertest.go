@@ -51,13 +51,28 @@ const (
 // ErrCut is what a caller gets for a call that was cut or lost.
 var ErrCut = errors.New("connection cut by the test")
 
+// Counter numbers calls. The zero value starts from one. It is not safe for
+// concurrent use.
+type Counter struct{ calls, writes int }
+
+// Count describes a request and gives it the next numbers.
+func (n *Counter) Count(r *http.Request) Call {
+	n.calls++
+	call := Call{Number: n.calls, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !call.DryRun() {
+		n.writes++
+		call.WriteNumber = n.writes
+	}
+	return call
+}
+
 // Wire records calls and lets them fail.
 type Wire struct {
-	mu     sync.Mutex
-	calls  []Call
-	writes int
-	rule   func(Call) Fate
-	open   []io.Closer // watches
+	mu      sync.Mutex
+	calls   []Call
+	counter Counter
+	rule    func(Call) Fate
+	open    []io.Closer // watches
 }
 
 // Into makes a copy of a configuration whose calls go through the wire.
@@ -78,7 +93,7 @@ func (w *Wire) Rule(rule func(Call) Fate) {
 func (w *Wire) Reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.calls, w.writes, w.rule = nil, 0, nil
+	w.calls, w.counter, w.rule = nil, Counter{}, nil
 }
 
 // CutWatches breaks the watches that are open.
@@ -112,11 +127,7 @@ func (w *Wire) Writes() []Call {
 func (w *Wire) record(r *http.Request) Fate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	call := Call{Number: len(w.calls) + 1, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && !call.DryRun() {
-		w.writes++
-		call.WriteNumber = w.writes
-	}
+	call := w.counter.Count(r)
 	w.calls = append(w.calls, call)
 	if w.rule == nil {
 		return Pass
