@@ -35,6 +35,13 @@ const (
 var metricsAddress string
 
 func TestMain(m *testing.M) {
+	if text, ok := os.LookupEnv(asReconciler); ok {
+		if err := reconcile(text); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	// The reconciler gets a logger of its own in each test; what client-go logs
 	// besides is not wanted.
 	log.SetLogger(logr.Discard())

@@ -181,6 +181,22 @@ func TestLoseReachesTheServer(t *testing.T) {
 	}
 }
 
+// TestBeforeAndAfter: what kills a client at a call knows whether it arrived.
+func TestBeforeAndAfter(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do      func(func()) Fault
+		arrives int32
+	}{"before": {Before, 0}, "after": {After, 1}} {
+		var reached, told atomic.Int32
+		p := start(t, func(w http.ResponseWriter, _ *http.Request) { reached.Add(1); w.WriteHeader(200) })
+		p.Inject(Rule{Do: tt.do(func() { told.Store(1 + reached.Load()) })})
+		_, _, _, err := getWithin(impatience, client(t, p, true), p, "/")
+		if !errors.Is(err, context.DeadlineExceeded) || told.Load() != 1+tt.arrives || reached.Load() != tt.arrives {
+			t.Errorf("%s: error %v, told %d, reached %d", name, err, told.Load(), reached.Load())
+		}
+	}
+}
+
 func TestConnections(t *testing.T) {
 	p := start(t, hello)
 	c := client(t, p, true)

@@ -27,6 +27,26 @@ func Lose(x *Exchange) {
 	resetConnection(x.Request)
 }
 
+// Before tells that a call has come and keeps it from the API server: the client
+// waits until somebody ends it.
+func Before(came func()) Fault {
+	return func(x *Exchange) {
+		came()
+		x.Hang()
+	}
+}
+
+// After is Before for a call that the API server has answered: only the client
+// does not know.
+func After(answered func()) Fault {
+	return func(x *Exchange) {
+		x.Writer = nowhere{http.Header{}}
+		x.Pass()
+		answered()
+		x.Hang()
+	}
+}
+
 // Silence never answers the call.
 func Silence(x *Exchange) { x.Hang() }
 
