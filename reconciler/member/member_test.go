@@ -2,8 +2,10 @@ package member
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -67,6 +69,15 @@ func TestReasonOfConnections(t *testing.T) {
 	if _, err := breaking.ClusterUID(t.Context()); ReasonOf(err) != Unreachable {
 		t.Errorf("broken off: %v, reason %s", err, ReasonOf(err))
 	}
+	breakingOff := serve(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"kind":`)
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	if _, err := breakingOff.ClusterUID(t.Context()); ReasonOf(err) != Unreachable {
+		t.Errorf("the answer breaks off: %v, reason %s", err, ReasonOf(err))
+	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := breaking.ClusterUID(canceled); ReasonOf(err) != Canceled {
@@ -106,6 +117,7 @@ func TestReasonOfErrors(t *testing.T) {
 		{nil, ""},
 		{errors.New("x"), Unclassified},
 		{Wrap("read", io.ErrUnexpectedEOF), Unreachable},
+		{fmt.Errorf("read: %w", json.Unmarshal([]byte(`{"kind":`), &struct{}{})), ServerFailing},
 		{Wrap("read", apierrors.NewTooManyRequests("x", 1)), Throttled},
 		{&meta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: "X"}}, KindMissing},
 		{apierrors.NewForbidden(schema.GroupResource{}, "x", nil), AccessDenied},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ const (
 	AccessDenied Reason = "AccessDenied"
 	// Throttled: the API server asks us to come later.
 	Throttled Reason = "Throttled"
-	// ServerFailing: the API server answers with an error of its own.
+	// ServerFailing: the API server answers with an error of its own, or with what
+	// cannot be read.
 	ServerFailing Reason = "ServerFailing"
 	// KindMissing: the API server does not serve a kind that is needed.
 	KindMissing Reason = "KindMissing"
@@ -118,6 +120,7 @@ func transportReason(err error) Reason {
 		alert      tls.AlertError
 		network    net.Error
 		transport  *url.Error
+		unreadable *json.SyntaxError
 	)
 	switch {
 	case errors.As(err, &unverified), errors.As(err, &authority), errors.As(err, &host), errors.As(err, &invalid):
@@ -130,6 +133,8 @@ func transportReason(err error) Reason {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF),
 		errors.As(err, &network), errors.As(err, &transport):
 		return Unreachable
+	case errors.As(err, &unreadable):
+		return ServerFailing
 	}
 	return Unclassified
 }
