@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -83,6 +84,8 @@ func Run(ctx context.Context, hub *rest.Config, o Options) error {
 	if err != nil {
 		return fmt.Errorf("open vault: %w", err)
 	}
+	hub = rest.CopyConfig(hub)
+	hub.Wrap(func(next http.RoundTripper) http.RoundTripper { return lenient{next: next, log: o.Log} })
 	manager, err := newManager(hub, o)
 	if err != nil {
 		return fmt.Errorf("prepare the hub's clients: %w", err)
