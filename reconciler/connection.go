@@ -142,14 +142,16 @@ type connections struct {
 	ctx     context.Context // of the process: watches outlive a reconcile
 	hub     client.Reader
 	options member.Options
-	wake    chan<- event.GenericEvent
+	// shared says that other replicas may take members over.
+	shared bool
+	wake   chan<- event.GenericEvent
 
 	mu  sync.Mutex
 	all map[types.NamespacedName]*connection
 }
 
 func newConnections(ctx context.Context, hub client.Reader, o Options, wake chan<- event.GenericEvent) *connections {
-	return &connections{ctx: ctx, hub: hub, options: o.Member, wake: wake, all: map[types.NamespacedName]*connection{}}
+	return &connections{ctx: ctx, hub: hub, options: o.Member, shared: o.LeaderElection, wake: wake, all: map[types.NamespacedName]*connection{}}
 }
 
 // get returns the member's connection, made anew when its kubeconfig changed.
@@ -167,6 +169,9 @@ func (s *connections) get(ctx context.Context, m *v1alpha1.Member, mesh apply.Me
 	config, err := member.Config(kubeconfig, s.options)
 	if err != nil {
 		return nil, memberFailure(err)
+	}
+	if s.shared {
+		fenced(config, true)
 	}
 	reached, err := member.Connect(config)
 	if err != nil {
@@ -248,13 +253,15 @@ func (s *connections) wakeUp(name types.NamespacedName) {
 	}
 }
 
-// drop forgets a member.
-func (s *connections) drop(name types.NamespacedName) {
+// drop forgets a member, and says whether there was something to forget.
+func (s *connections) drop(name types.NamespacedName) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.all[name]; c != nil {
+	c := s.all[name]
+	if c != nil {
 		c.close()
 		c.member.Close()
 	}
 	delete(s.all, name)
+	return c != nil
 }

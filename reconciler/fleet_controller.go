@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/shard"
 	"github.com/isthmus-mesh/isthmus/reconciler/source"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 )
@@ -41,17 +42,20 @@ type fleetReconciler struct {
 	// changed wakes the controller of members.
 	changed func(fleet types.NamespacedName, members []string)
 	now     func() time.Time
+	// replica shares the fleets with others; nil for one that is alone.
+	replica *shard.Replica
 
 	mu sync.Mutex
 	// next look at each repository; a fleet is also reconciled because a member's
 	// status changed, and that must not cost a fetch.
 	next map[types.NamespacedName]time.Time
+	// led are the fleets that this replica led when it last looked.
+	led map[types.NamespacedName]bool
 	// last failure of each fleet's head, kept between looks.
 	failures map[types.NamespacedName]*status.Failure
 }
 
-// Reconcile looks at the repository when that is due, publishes what was
-// accepted, and sums up the members.
+// Reconcile leads the fleet, or follows the replica that does.
 func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var f v1alpha1.Fleet
 	if err := r.Get(ctx, request.NamespacedName, &f); err != nil {
@@ -60,15 +64,36 @@ func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	entered, leave, err := r.replica.Enter(ctx, fleetWork(request.Name))
+	if err != nil {
+		return r.follow(ctx, &f)
+	}
+	defer leave()
+	result, err := r.lead(entered, &f)
+	if errors.Is(context.Cause(entered), shard.ErrNotOurs) {
+		return ctrl.Result{RequeueAfter: time.Second}, nil
+	}
+	return result, err
+}
+
+// lead looks at the repository when that is due, publishes what was accepted,
+// and sums up the members.
+func (r *fleetReconciler) lead(ctx context.Context, f *v1alpha1.Fleet) (ctrl.Result, error) {
+	if err := r.takeOver(ctx, f); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
 	before := f.DeepCopy()
-	outcome := r.reconcile(ctx, &f)
-	if err := r.report(ctx, before, &f, outcome); err != nil {
+	outcome := r.reconcile(ctx, f)
+	if err := context.Cause(ctx); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.report(ctx, before, f, outcome); err != nil {
 		return ctrl.Result{}, err
 	}
 	if f.Spec.Suspend {
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: max(r.dueIn(&f), time.Second)}, nil
+	return ctrl.Result{RequeueAfter: max(r.dueIn(f), time.Second)}, nil
 }
 
 // reconcile does the work and returns what happened; it changes only f.Status.
@@ -105,11 +130,7 @@ func (r *fleetReconciler) reconcile(ctx context.Context, f *v1alpha1.Fleet) stat
 // look reads the repository once and takes over what it accepted.
 func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, now published) {
 	key := client.ObjectKeyFromObject(f)
-	timeout := defaultTimeout
-	if f.Spec.Timeout != nil && f.Spec.Timeout.Duration > 0 {
-		timeout = f.Spec.Timeout.Duration
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeoutOf(f))
 	defer cancel()
 	held := r.store.fleet(key)
 	found := r.looker.look(ctx, f, held, now)

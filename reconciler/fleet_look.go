@@ -60,11 +60,11 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 	}
 	found := look{head: head}
 	seen := observed(now)
-	if held != nil && head == held.commit && f.Spec.Path == held.path && sameKubernetes(held.observed, seen) {
+	if held != nil && head == held.commit && held.isOf(f) && sameKubernetes(held.observed, seen) {
 		return found
 	}
 	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
-		found.accepted, found.problems, found.failure = l.render(ctx, repository, f.Spec.Path, head, seen)
+		found.accepted, found.problems, found.failure = l.render(ctx, repository, f, head, seen)
 	}
 	if found.failure == nil {
 		found.failure = guard(now, found.accepted)
@@ -84,7 +84,7 @@ func (l looker) fallBack(ctx context.Context, repository *source.Repository, fou
 	if before == "" || held != nil {
 		return
 	}
-	if last, _, failure := l.render(ctx, repository, f.Spec.Path, before, observed(now)); failure == nil {
+	if last, _, failure := l.render(ctx, repository, f, before, observed(now)); failure == nil {
 		found.accepted = last
 	}
 }
@@ -139,7 +139,7 @@ func mayFollow(repository *source.Repository, f *v1alpha1.Fleet, before, head st
 }
 
 // render loads and renders one commit whole, or says why not.
-func (l looker) render(ctx context.Context, repository *source.Repository, path, commit string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
+func (l looker) render(ctx context.Context, repository *source.Repository, f *v1alpha1.Fleet, commit string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
 	snapshot, err := repository.Snapshot(commit)
 	if err != nil {
 		return nil, nil, sourceFailure(err)
@@ -148,7 +148,7 @@ func (l looker) render(ctx context.Context, repository *source.Repository, path,
 	if failure := invalid(problems); failure != nil {
 		return nil, problems, failure
 	}
-	if failure := notDelivered(loaded); failure != nil {
+	if failure := notDelivered(loaded, f.Spec.Member); failure != nil {
 		return nil, problems, failure
 	}
 	of, unfit, failure := l.renderer.of(ctx, loaded, seen)
@@ -168,16 +168,21 @@ func (l looker) render(ctx context.Context, repository *source.Repository, path,
 	for _, b := range result.Bundles {
 		bundles[b.Member] = b
 	}
-	return &accepted{
-		commit: commit, branch: snapshot.Branch, path: path,
+	a := &accepted{
+		commit: commit, branch: snapshot.Branch, path: f.Spec.Path,
 		networks: loaded.Networks, members: loaded.Members, bundles: bundles, observed: seen,
-	}, problems, nil
+	}
+	a.keepOnly(f.Spec.Member)
+	return a, problems, nil
 }
 
 // notDelivered refuses what renders and cannot be delivered whole: an istiod in
 // another member waits for Secrets that nobody makes yet.
-func notDelivered(f *fleet.Fleet) *status.Failure {
+func notDelivered(f *fleet.Fleet, only string) *status.Failure {
 	for _, member := range f.Members {
+		if only != "" && member.Name != only {
+			continue
+		}
 		if member.Spec.ControlPlane.Placement == v1alpha1.PlacementHosted {
 			return &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
 				Message: fmt.Sprintf("member %q has its control plane in another member, which is rendered and cannot be delivered yet: use placement Member", member.Name)}

@@ -30,7 +30,8 @@ const (
 // member that is deleted here leaves its cluster first. No object is owned by
 // the Fleet: deleting a Fleet must not take the mesh with it.
 func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *accepted, now published) *status.Failure {
-	for _, network := range a.networks {
+	networks := a.published()
+	for _, network := range networks {
 		if failure := publishOne(ctx, r.Client, f, network, &v1alpha1.ApplicationNetwork{}); failure != nil {
 			return failure
 		}
@@ -49,12 +50,12 @@ func (r *fleetReconciler) publish(ctx context.Context, f *v1alpha1.Fleet, a *acc
 			return hubFailure("delete Member "+member.Name, err)
 		}
 	}
-	return r.dropNetworks(ctx, f, a)
+	return r.dropNetworks(ctx, f, networks)
 }
 
-// dropNetworks deletes the networks that Git no longer has, once their last
+// dropNetworks deletes the networks that do not stay, once their last
 // member has left: the member needs its network until then.
-func (r *fleetReconciler) dropNetworks(ctx context.Context, f *v1alpha1.Fleet, a *accepted) *status.Failure {
+func (r *fleetReconciler) dropNetworks(ctx context.Context, f *v1alpha1.Fleet, stay []*v1alpha1.ApplicationNetwork) *status.Failure {
 	now, failure := r.published(ctx, f)
 	if failure != nil {
 		return failure
@@ -62,7 +63,8 @@ func (r *fleetReconciler) dropNetworks(ctx context.Context, f *v1alpha1.Fleet, a
 	for i := range now.networks {
 		network := &now.networks[i]
 		inUse := slices.ContainsFunc(now.members, func(m v1alpha1.Member) bool { return m.Spec.ApplicationNetwork == network.Name })
-		if a.network(network.Name) != nil || inUse {
+		stays := slices.ContainsFunc(stay, func(n *v1alpha1.ApplicationNetwork) bool { return n.Name == network.Name })
+		if stays || inUse {
 			continue
 		}
 		if err := r.Delete(ctx, network); client.IgnoreNotFound(err) != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/shard"
 	"github.com/isthmus-mesh/isthmus/reconciler/source"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
@@ -42,6 +43,9 @@ type memberReconciler struct {
 	connections *connections
 	fullCompare time.Duration
 	now         func() time.Time
+	// replica shares the members with others; nil for one that is alone.
+	replica *shard.Replica
+	lanes   *lanes
 	// live reads the hub past the cache; claims are made one at a time.
 	live   client.Reader
 	claims sync.Mutex
@@ -59,8 +63,8 @@ func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, s
 	}
 }
 
-// Reconcile works on one member; members do not wait for each other.
-func (r *memberReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+// reconcile works on one member.
+func (r *memberReconciler) reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var m v1alpha1.Member
 	if err := r.Get(ctx, request.NamespacedName, &m); err != nil {
 		r.connections.drop(request.NamespacedName)

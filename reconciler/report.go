@@ -39,8 +39,12 @@ func newReport(hub client.Client, events record.EventRecorder, m *v1alpha1.Membe
 	return &report{hub: hub, events: events, member: m, written: m.DeepCopy()}
 }
 
-// write makes the hub's status say what the outcome means.
+// write makes the hub's status say what the outcome means. Of work that was
+// called off it says nothing: somebody else goes on with it.
 func (r *report) write(ctx context.Context, outcome status.Member) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.member

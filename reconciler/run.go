@@ -11,7 +11,6 @@ import (
 	"github.com/fluxcd/pkg/runtime/predicates"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -24,9 +23,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -34,15 +33,13 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/shard"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
 // DefaultNamespace of the hub in which Fleets, Members and kubeconfigs live.
 const DefaultNamespace = "isthmus-system"
-
-// LeaseName of the leader election.
-const LeaseName = "isthmus-leader"
 
 // Options of a reconciler. The zero value is usable but for VaultDirectory.
 type Options struct {
@@ -61,9 +58,16 @@ type Options struct {
 	RegistryConfig string
 	// MetricsAddress and HealthAddress to listen on; "0" means not at all.
 	MetricsAddress, HealthAddress string
-	// LeaderElection lets one of several reconcilers work; the others wait.
+	// LeaderElection lets several reconcilers share the work, by Leases on the hub.
+	// Without it this one does all work, and no other may run.
 	LeaderElection bool
-	// Concurrency is how many members are worked on at once. Zero: 16.
+	// Replica names this process among them, such as its pod's name: in Leases,
+	// and in the user agent that members see. Empty for no name.
+	Replica string
+	// Version of this isthmus, such as "v0.4.0".
+	Version string
+	// Concurrency is how many members are worked on at once, those aside whose
+	// turns take long: of these there are up to four times as many. Zero: 16.
 	Concurrency int
 	// FullCompare is the interval at which every object of a member is compared,
 	// a safety net below the watches. Zero: 10 minutes.
@@ -75,38 +79,75 @@ type Options struct {
 }
 
 // Run follows the fleets of one namespace of the hub until ctx ends, then stops
-// what is under way and gives up the lead.
+// what is under way and lets other replicas have it. An error may wrap
+// [ErrStateTooNew] or [shard.ErrStranger]: then this process must not work here.
 func Run(ctx context.Context, hub *rest.Config, o Options) error {
 	o.Namespace = cmp.Or(o.Namespace, DefaultNamespace)
 	o.Concurrency = cmp.Or(o.Concurrency, 16)
 	o.FullCompare = cmp.Or(o.FullCompare, 10*time.Minute)
+	if o.Replica != "" {
+		o.Member.UserAgent = cmp.Or(o.Member.UserAgent, member.DefaultUserAgent+"/"+o.Replica)
+	}
 	vault, err := trust.OpenDirectory(o.VaultDirectory)
 	if err != nil {
 		return fmt.Errorf("open vault: %w", err)
 	}
+	identity, err := vault.Identity(ctx)
+	if err != nil {
+		return fmt.Errorf("open vault: %w", err)
+	}
+	replica, err := newReplica(hub, o, identity)
+	if err != nil {
+		return fmt.Errorf("prepare the Leases: %w", err)
+	}
 	hub = rest.CopyConfig(hub)
 	hub.Wrap(func(next http.RoundTripper) http.RoundTripper { return lenient{next: next, log: o.Log} })
-	manager, err := newManager(hub, o)
+	manager, err := newManager(hub, o, replica)
 	if err != nil {
 		return fmt.Errorf("prepare the hub's clients: %w", err)
 	}
+	state := &hubState{hub: manager.GetClient(), live: manager.GetAPIReader(), namespace: o.Namespace, version: StateVersion, binary: o.Version}
+	if err := state.settle(ctx, o.Log); err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	if err := manager.Add(ctrlmanager.RunnableFunc(state.watch)); err != nil {
+		return err
+	}
 	store := newStore()
-	wake := make(chan event.GenericEvent, 1024)
-	if err := addFleets(manager, o, store, wake); err != nil {
+	wakes := newWakes()
+	if err := addFleets(manager, o, store, wakes, replica); err != nil {
 		return fmt.Errorf("watch fleets: %w", err)
 	}
-	if err := addMembers(ctx, manager, o, store, trust.NewAuthority(vault, time.Now), wake); err != nil {
+	if err := addMembers(ctx, manager, o, store, trust.NewAuthority(vault, time.Now), wakes, replica); err != nil {
 		return fmt.Errorf("watch members: %w", err)
+	}
+	if err := addReplica(manager, o, wakes, replica); err != nil {
+		return err
 	}
 	return manager.Start(ctx)
 }
 
-func newManager(hub *rest.Config, o Options) (ctrl.Manager, error) {
+// ignoreEnd drops the error of a start that was called off.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func newManager(hub *rest.Config, o Options, replica *shard.Replica) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
+	}
+	hub = rest.CopyConfig(hub)
+	// The API server's priority and fairness decide how much it takes; client-go's
+	// default of five calls a second would hold up the statuses of a large fleet.
+	hub.QPS = -1
+	if replica != nil {
+		fenced(hub, false)
 	}
 	manager, err := ctrl.NewManager(hub, ctrl.Options{
 		Scheme:                 scheme,
@@ -114,12 +155,8 @@ func newManager(hub *rest.Config, o Options) (ctrl.Manager, error) {
 		Metrics:                server.Options{BindAddress: cmp.Or(o.MetricsAddress, "0")},
 		HealthProbeBindAddress: cmp.Or(o.HealthAddress, "0"),
 		// Run may be called again in one process, after it has ended.
-		Controller:                    config.Controller{SkipNameValidation: ptr.To(true)},
-		LeaderElection:                o.LeaderElection,
-		LeaderElectionID:              LeaseName,
-		LeaderElectionNamespace:       o.Namespace,
-		LeaderElectionReleaseOnCancel: true,
-		Cache:                         cache.Options{DefaultNamespaces: map[string]cache.Config{o.Namespace: {}}},
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{o.Namespace: {}}},
 		// Secrets are read when needed and never kept in memory.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
@@ -129,11 +166,16 @@ func newManager(hub *rest.Config, o Options) (ctrl.Manager, error) {
 	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return nil, err
 	}
-	return manager, manager.AddReadyzCheck("ping", healthz.Ping)
+	return manager, manager.AddReadyzCheck("replica", func(*http.Request) error {
+		if replica == nil {
+			return nil
+		}
+		return replica.Ready()
+	})
 }
 
-// addFleets runs the controller of fleets; wake carries members to work on.
-func addFleets(manager ctrl.Manager, o Options, store *store, wake chan<- event.GenericEvent) error {
+// addFleets runs the controller of fleets.
+func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, replica *shard.Replica) error {
 	r := &fleetReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: fluxcd/pkg/runtime still emits core/v1 events.
@@ -141,11 +183,13 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wake chan<- event.
 		store:  store,
 		changed: func(fleet types.NamespacedName, members []string) {
 			for _, name := range members {
-				wake <- event.GenericEvent{Object: &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Namespace: fleet.Namespace, Name: name}}}
+				wakes.member(types.NamespacedName{Namespace: fleet.Namespace, Name: name})
 			}
 		},
+		replica:  replica,
 		now:      time.Now,
 		next:     map[types.NamespacedName]time.Time{},
+		led:      map[types.NamespacedName]bool{},
 		failures: map[types.NamespacedName]*status.Failure{},
 	}
 	ofFleet := func(_ context.Context, object client.Object) []reconcile.Request {
@@ -157,22 +201,24 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wake chan<- event.
 	}
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.Fleet{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, predicate.AnnotationChangedPredicate{}, acceptedElsewhere{}))).
 		Watches(&v1alpha1.Member{}, handler.EnqueueRequestsFromMapFunc(ofFleet)).
 		Watches(&v1alpha1.ApplicationNetwork{}, handler.EnqueueRequestsFromMapFunc(ofFleet), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(source.Channel(wakes.fleets, &handler.EnqueueRequestForObject{})).
 		Complete(r)
 }
 
 // addMembers runs the controller of members.
-func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *store, authority *trust.Authority, wake chan event.GenericEvent) error {
-	r := newMemberReconciler(ctx, manager, o, store, authority, wake)
+func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *store, authority *trust.Authority, wakes *wakes, replica *shard.Replica) error {
+	r := newMemberReconciler(ctx, manager, o, store, authority, wakes.members)
+	r.replica, r.lanes = replica, newLanes(o.Concurrency)
 	// A member that fails is retried soon at first, then every two minutes.
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](500*time.Millisecond, 2*time.Minute)
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.Member{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}))).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofKubeconfig)).
-		WatchesRawSource(source.Channel(wake, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: o.Concurrency, RateLimiter: limiter}).
+		WatchesRawSource(source.Channel(wakes.members, &handler.EnqueueRequestForObject{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.lanes.workers(), RateLimiter: limiter}).
 		Complete(r)
 }

@@ -17,6 +17,7 @@ type accepted struct {
 	commit   string
 	branch   string
 	path     string // of the fleet in the repository
+	only     string // is the one member to work on; empty for all
 	networks []*v1alpha1.ApplicationNetwork
 	members  []*v1alpha1.Member
 	bundles  map[string]bundle.Bundle // by member name
@@ -79,6 +80,34 @@ func (a *accepted) network(name string) *v1alpha1.ApplicationNetwork {
 		}
 	}
 	return nil
+}
+
+// isOf says whether the fleet is still to be read as it was for this.
+func (a *accepted) isOf(f *v1alpha1.Fleet) bool {
+	return a.path == f.Spec.Path && a.only == f.Spec.Member
+}
+
+// keepOnly leaves one member of the fleet, for a reconciler inside that member.
+// The others were loaded, checked and rendered like it, and are none of its
+// business. Networks stay: the guard looks at what they allow.
+func (a *accepted) keepOnly(name string) {
+	if name == "" {
+		return
+	}
+	a.only = name
+	a.members = slices.DeleteFunc(slices.Clone(a.members), func(m *v1alpha1.Member) bool { return m.Name != name })
+	maps.DeleteFunc(a.bundles, func(member string, _ bundle.Bundle) bool { return member != name })
+}
+
+// published are the networks that belong on the hub: all, or those of the one
+// member.
+func (a *accepted) published() []*v1alpha1.ApplicationNetwork {
+	if a.only == "" {
+		return a.networks
+	}
+	return slices.DeleteFunc(slices.Clone(a.networks), func(n *v1alpha1.ApplicationNetwork) bool {
+		return !slices.ContainsFunc(a.members, func(m *v1alpha1.Member) bool { return m.Spec.ApplicationNetwork == n.Name })
+	})
 }
 
 // memberNames returns the members of the commit, sorted.

@@ -103,7 +103,7 @@ func TestDeploymentIsRestricted(t *testing.T) {
 }
 
 // TestDeploymentAsksForLittle: no wildcard, nothing outside of the namespace, no
-// Secret written, and the one lease that the reconciler takes.
+// Secret written, and the one ConfigMap that the reconciler keeps.
 func TestDeploymentAsksForLittle(t *testing.T) {
 	t.Parallel()
 	objects := deployed(t)
@@ -113,7 +113,7 @@ func TestDeploymentAsksForLittle(t *testing.T) {
 		}
 	}
 	rules := append(decode[rbacv1.Role](t, objects, "Role/isthmus").Rules,
-		decode[rbacv1.Role](t, objects, "Role/isthmus-leader-election").Rules...)
+		decode[rbacv1.Role](t, objects, "Role/isthmus-replicas").Rules...)
 	for _, rule := range rules {
 		words := slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs)
 		if slices.Contains(words, "*") {
@@ -122,8 +122,8 @@ func TestDeploymentAsksForLittle(t *testing.T) {
 		if slices.Contains(rule.Resources, "secrets") && !slices.Equal(rule.Verbs, []string{"get", "list", "watch"}) {
 			t.Errorf("secrets may be written: %v", rule.Verbs)
 		}
-		if slices.Contains(rule.Resources, "leases") && slices.Contains(rule.Verbs, "update") && !slices.Equal(rule.ResourceNames, []string{reconciler.LeaseName}) {
-			t.Errorf("any lease may be taken: %v", rule.ResourceNames)
+		if slices.Contains(rule.Resources, "configmaps") && !slices.Equal(rule.Verbs, []string{"create"}) && !slices.Equal(rule.ResourceNames, []string{reconciler.StateName}) {
+			t.Errorf("any ConfigMap may be used: %v", rule)
 		}
 	}
 }

@@ -26,7 +26,8 @@ func newRun() *cobra.Command {
 		Short: "Run the reconciler",
 		Long: `Run the reconciler: follow the repositories of the fleets in one namespace of
 the hub, deliver what they say to their members, and put drift back. It writes
-a log to stderr and ends on SIGTERM or ctrl-C, after what is under way.`,
+a log to stderr and ends on SIGTERM or ctrl-C, after what is under way. Several
+replicas share the members; one that is lost is replaced within half a minute.`,
 		Example: "  isthmus run --vault /var/lib/isthmus/vault\n  isthmus run --kubeconfig hub.yaml --vault ./vault --leader-elect=false",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,8 +43,9 @@ a log to stderr and ends on SIGTERM or ctrl-C, after what is under way.`,
 	flags.StringVar(&r.RegistryConfig, "registry-config", "", "docker config.json with credentials for registries of charts (default: anonymous)")
 	flags.StringVar(&r.MetricsAddress, "metrics-address", ":8080", "address of the metrics; 0 for none")
 	flags.StringVar(&r.HealthAddress, "health-address", ":8081", "address of the health probes; 0 for none")
-	flags.BoolVar(&r.LeaderElection, "leader-elect", true, "work only while holding the hub's lease, so that one of several works")
-	flags.IntVar(&r.Concurrency, "concurrency", 0, "members worked on at once (default 16)")
+	flags.BoolVar(&r.LeaderElection, "leader-elect", true, "share the work with other replicas by Leases on the hub; without it no other may run")
+	flags.StringVar(&r.Replica, "replica", "", "name of this replica in Leases and in members' audit logs, such as its pod's")
+	flags.IntVar(&r.Concurrency, "concurrency", 0, "members worked on at once; of those that take long four times as many (default 16)")
 	flags.DurationVar(&r.FullCompare, "full-compare", 0, "interval at which every object is compared, below the watches (default 10m)")
 	flags.BoolVar(&r.Member.AllowInsecureTLS, "allow-insecure-tls", false, "accept kubeconfigs that do not verify their API server")
 	flags.BoolVar(&r.Member.AllowProxy, "allow-proxy", false, "accept kubeconfigs that name a proxy")
@@ -63,6 +65,7 @@ func runReconciler(ctx context.Context, opts runOptions) error {
 	}
 	opts.reconciler.Namespace = opts.hub.namespace
 	opts.reconciler.ModuleProxy = opts.fetch.proxy()
+	opts.reconciler.Version = currentVersion().Version
 	opts.reconciler.Log = logger.NewLogger(opts.log)
 	logger.SetLogger(opts.reconciler.Log)
 	return reconciler.Run(ctx, config, opts.reconciler)

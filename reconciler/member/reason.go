@@ -38,6 +38,8 @@ const (
 	ServerFailing Reason = "ServerFailing"
 	// KindMissing: the API server does not serve a kind that is needed.
 	KindMissing Reason = "KindMissing"
+	// Fenced: another replica of isthmus works on the member now; nothing was sent.
+	Fenced Reason = "Fenced"
 	// Canceled: the caller gave up.
 	Canceled Reason = "Canceled"
 	// Unclassified: none of the others.

@@ -14,6 +14,9 @@ type Vault interface {
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Put stores data whole or not at all.
 	Put(ctx context.Context, name string, data []byte) error
+	// Create is Put where there is nothing yet; else an error wrapping [ErrExists].
+	// Of several replicas that make one CA only one does.
+	Create(ctx context.Context, name string, data []byte) error
 }
 
 // Authority makes and renews the CAs of networks.
@@ -86,18 +89,30 @@ func rotationPoint(p pair, share float64) time.Time {
 // be read must never lead to a second root.
 func (a *Authority) ensure(ctx context.Context, name string, replace func(pair) bool, create func() (pair, error)) (pair, error) {
 	data, err := a.vault.Get(ctx, name)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) {
+		made, err := a.store(ctx, name, create, a.vault.Create)
+		if !errors.Is(err, ErrExists) {
+			return made, err
+		}
+		data, err = a.vault.Get(ctx, name)
+		if err != nil {
+			return pair{}, err
+		}
+	} else if err != nil {
 		return pair{}, err
 	}
-	if err == nil {
-		existing, err := decodePair(data)
-		if err != nil {
-			return pair{}, fmt.Errorf("read %q from the vault: %w", name, err)
-		}
-		if !replace(existing) {
-			return existing, nil
-		}
+	existing, err := decodePair(data)
+	if err != nil {
+		return pair{}, fmt.Errorf("read %q from the vault: %w", name, err)
 	}
+	if !replace(existing) {
+		return existing, nil
+	}
+	return a.store(ctx, name, create, a.vault.Put)
+}
+
+// store makes a CA and keeps it in the vault.
+func (a *Authority) store(ctx context.Context, name string, create func() (pair, error), keep func(context.Context, string, []byte) error) (pair, error) {
 	made, err := create()
 	if err != nil {
 		return pair{}, err
@@ -106,5 +121,5 @@ func (a *Authority) ensure(ctx context.Context, name string, replace func(pair) 
 	if err != nil {
 		return pair{}, err
 	}
-	return made, a.vault.Put(ctx, name, encoded)
+	return made, keep(ctx, name, encoded)
 }

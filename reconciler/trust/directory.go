@@ -2,6 +2,8 @@ package trust
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,8 +11,12 @@ import (
 	"path/filepath"
 )
 
-// ErrNotFound says that a vault holds nothing under a name.
-var ErrNotFound = errors.New("not in the vault")
+// ErrNotFound says that a vault holds nothing under a name, ErrExists that it
+// holds something already.
+var (
+	ErrNotFound = errors.New("not in the vault")
+	ErrExists   = errors.New("already in the vault")
+)
 
 // Directory is a vault in a folder: one file per CA with its certificate and
 // key, for demos, tests and air-gapped fleets. Whoever can read the folder can
@@ -48,10 +54,53 @@ func (d *Directory) Get(_ context.Context, name string) ([]byte, error) {
 
 // Put stores data under the name, whole or not at all, also across a crash.
 func (d *Directory) Put(_ context.Context, name string, data []byte) error {
-	if err := replaceFile(d.file(name), data); err != nil {
+	if err := writeFile(d.file(name), data, os.Rename); err != nil {
 		return fmt.Errorf("write %q to the vault: %w", name, err)
 	}
 	return nil
+}
+
+// Create stores data under a name that is free, or returns an error wrapping
+// [ErrExists]. Also of several processes that share the folder one wins.
+func (d *Directory) Create(_ context.Context, name string, data []byte) error {
+	err := writeFile(d.file(name), data, takeName)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%q: %w", name, ErrExists)
+	}
+	if err != nil {
+		return fmt.Errorf("write %q to the vault: %w", name, err)
+	}
+	return nil
+}
+
+// takeName gives a file a name that is free.
+func takeName(from, to string) error {
+	err := os.Link(from, to)
+	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	// No hard links here (SMB): take the name first, and fill it in one step.
+	taken, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(taken.Close(), os.Rename(from, to))
+}
+
+// identityName is where a vault keeps its identity.
+const identityName = "identity"
+
+// Identity names the vault: everybody who opens the same folder gets the same
+// text, which is no secret. The first call makes it.
+func (d *Directory) Identity(ctx context.Context) (string, error) {
+	made := make([]byte, 8)
+	_, _ = rand.Read(made) // never fails, by its documentation
+	err := d.Create(ctx, identityName, []byte(hex.EncodeToString(made)))
+	if err != nil && !errors.Is(err, ErrExists) {
+		return "", err
+	}
+	text, err := d.Get(ctx, identityName)
+	return string(text), err
 }
 
 func (d *Directory) file(name string) string {
@@ -70,9 +119,9 @@ func private(path string) error {
 	return nil
 }
 
-// replaceFile writes a file of mode 0600 by way of a temporary one beside it,
-// flushed to disk before it takes the name and with its folder after.
-func replaceFile(path string, data []byte) (err error) {
+// writeFile writes a file of mode 0600 by way of a temporary one beside it, which
+// place gives its name: flushed to disk before that, and with its folder after.
+func writeFile(path string, data []byte, place func(from, to string) error) error {
 	folder := filepath.Dir(path)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return err
@@ -82,11 +131,8 @@ func replaceFile(path string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temporary.Name())
-		}
-	}()
+	// Where it was renamed there is nothing to remove.
+	defer os.Remove(temporary.Name())
 	if _, err := temporary.Write(data); err != nil {
 		_ = temporary.Close()
 		return err
@@ -94,7 +140,7 @@ func replaceFile(path string, data []byte) (err error) {
 	if err := errors.Join(temporary.Sync(), temporary.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(temporary.Name(), path); err != nil {
+	if err := place(temporary.Name(), path); err != nil {
 		return err
 	}
 	parent, err := os.Open(folder)

@@ -228,6 +228,8 @@ type failing struct{ puts int }
 func (*failing) Get(context.Context, string) ([]byte, error) { return nil, errors.New("vault is away") }
 func (f *failing) Put(context.Context, string, []byte) error { f.puts++; return nil }
 
+func (f *failing) Create(context.Context, string, []byte) error { f.puts++; return nil }
+
 func TestUnreadableVaultMakesNoCA(t *testing.T) {
 	vault := &failing{}
 	if _, err := NewAuthority(vault, time.Now).Issue(t.Context(), request("eastus-1")); err == nil || vault.puts != 0 {
@@ -247,4 +249,38 @@ func read(t *testing.T, path string) string {
 	data, err := os.ReadFile(path)
 	check(t, err)
 	return string(data)
+}
+
+// TestReplicasShareOneRoot: two processes that begin at once over one folder must
+// not make two roots; the workloads of one would not trust those of the other.
+func TestReplicasShareOneRoot(t *testing.T) {
+	for range 20 {
+		folder := filepath.Join(t.TempDir(), "vault")
+		roots, identities := make([]string, 4), make([]string, 4)
+		var wg sync.WaitGroup
+		for i := range roots {
+			wg.Go(func() {
+				vault, err := OpenDirectory(folder)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if identities[i], err = vault.Identity(context.Background()); err != nil {
+					t.Error(err)
+				}
+				chain, err := NewAuthority(vault, func() time.Time { return start }).Issue(context.Background(), request(fmt.Sprint("m-", i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				roots[i] = chain.Root.SerialNumber.String()
+			})
+		}
+		wg.Wait()
+		for i := range roots {
+			if roots[i] != roots[0] || identities[i] == "" || identities[i] != identities[0] {
+				t.Fatalf("roots %q, identities %q", roots, identities)
+			}
+		}
+	}
 }
