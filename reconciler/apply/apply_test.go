@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -449,7 +450,7 @@ func TestDeniedPermission(t *testing.T) {
 // TestCRDEstablishedLate holds back the discovery of the new kind.
 func TestCRDEstablishedLate(t *testing.T) {
 	t.Parallel()
-	m, _ := connected(t)
+	m, wire := connected(t)
 	ctx := context.Background()
 	set := small(t, "late")
 	// A CRD whose names are taken is not established until the other one goes.
@@ -474,6 +475,9 @@ func TestCRDEstablishedLate(t *testing.T) {
 	o.Progress = func(p Progress) {
 		for _, w := range p.Waiting {
 			waited = append(waited, w.Subject.Kind+": "+w.Why)
+			if w.Why == notServedYet && readDefinition(wire, "policies.late.test") {
+				t.Errorf("a CRD was read at look %d: most are served in a moment", len(waited))
+			}
 			if strings.Contains(w.Why, "not established") {
 				_ = m.Dynamic.Resource(crds).Delete(ctx, rival.GetName(), metav1.DeleteOptions{})
 			}
@@ -482,10 +486,16 @@ func TestCRDEstablishedLate(t *testing.T) {
 	if _, err := Apply(ctx, NewTarget(m), set, o); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(strings.Join(waited, " "), "CustomResourceDefinition: not established") {
-		t.Errorf("did not wait for the CRD: %v", waited)
+	if !strings.Contains(strings.Join(waited, " "), "CustomResourceDefinition: not established") || !strings.HasSuffix(waited[0], notServedYet) {
+		t.Errorf("did not wait for the CRD, or asked for the reason at once: %v", waited)
 	}
 	mustRemove(t, NewTarget(m), set) // its CRD would stand in the way of the rival
+}
+
+func readDefinition(wire *membertest.Wire, name string) bool {
+	return slices.ContainsFunc(wire.Calls(), func(c membertest.Call) bool {
+		return c.Method == http.MethodGet && strings.HasSuffix(c.Path, "/customresourcedefinitions/"+name)
+	})
 }
 
 func TestStageWaitsForHealth(t *testing.T) {

@@ -51,8 +51,10 @@ func (d *delivery) gate(ctx context.Context, stage bundle.Stage, objects []wante
 	if stage == bundle.StageGateways {
 		patience = d.options.GatewayTimeout
 	}
+	looks := 0
 	waiting, err := d.waitFor(ctx, stage, patience, "wait for health", func() ([]Waiting, error) {
-		waiting, err := d.unhealthy(ctx, stage, objects)
+		looks++
+		waiting, err := d.unhealthy(ctx, stage, objects, !block || looks > quickLooks)
 		if !block {
 			d.waiting = append(d.waiting, waiting...)
 			return nil, err
@@ -107,18 +109,27 @@ func (d *delivery) waitFor(ctx context.Context, stage bundle.Stage, patience tim
 	}
 }
 
-// unhealthy are the objects that are not healthy now.
-func (d *delivery) unhealthy(ctx context.Context, stage bundle.Stage, objects []wanted) ([]Waiting, error) {
+// quickLooks are the looks of the first two seconds of a wait. A kind that is not
+// served then is not asked why: it is served in a moment, and reading fifteen whole
+// CRDs again and again only keeps the API server from getting there.
+const quickLooks = 8
+
+// unhealthy are the objects that are not healthy now; ask says whether CRDs whose
+// kinds are not served are read for the reason.
+func (d *delivery) unhealthy(ctx context.Context, stage bundle.Stage, objects []wanted, ask bool) ([]Waiting, error) {
 	var waiting []Waiting
 	refreshed := false
 	for _, w := range objects {
 		why, err := "", error(nil)
 		if w.isCRD() {
-			why, err = d.notServed(ctx, w)
-			if why != "" && !refreshed {
+			var served bool
+			if served, err = d.served(w); err == nil && !served && !refreshed {
 				refreshed = true
 				d.target.member.Forget()
-				why, err = d.notServed(ctx, w)
+				served, err = d.served(w)
+			}
+			if err == nil && !served {
+				why, err = d.notServed(ctx, w, ask)
 			}
 		} else {
 			why, err = d.notHealthy(ctx, w.Subject)
@@ -166,29 +177,38 @@ func (d *delivery) live(ctx context.Context, s Subject) (*unstructured.Unstructu
 	return client.Namespace(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 }
 
-// notServed reports why the kinds of a CRD cannot be used yet. What the API
-// server serves is asked, because Established is said a moment before it is true.
-func (d *delivery) notServed(ctx context.Context, w wanted) (string, error) {
+// served reports whether the kinds of a CRD can be used. What the API server serves
+// is asked, because Established is said a moment before it is true.
+func (d *delivery) served(w wanted) (bool, error) {
 	plural, _, _ := unstructured.NestedString(w.object.Object, "spec", "names", "plural")
 	for _, kind := range servedKinds(w.object) {
 		mapping, err := d.target.member.Mapping(kind)
 		if err != nil && member.ReasonOf(err) != member.KindMissing {
-			return "", err
+			return false, err
 		}
-		if err == nil && mapping.Resource.Resource == plural {
-			continue // another CRD may have the same kind
+		if err != nil || mapping.Resource.Resource != plural { // another CRD may have the same kind
+			return false, nil
 		}
-		live, err := d.live(ctx, w.Subject)
-		if apierrors.IsNotFound(err) {
-			return "not there", nil
-		}
-		if err != nil {
-			return "", err
-		}
-		return notEstablished(live), nil
 	}
-	return "", nil
+	return true, nil
 }
+
+// notServed says why the kinds of a CRD are not served; roughly, unless it may ask.
+func (d *delivery) notServed(ctx context.Context, w wanted, ask bool) (string, error) {
+	if !ask {
+		return notServedYet, nil
+	}
+	live, err := d.live(ctx, w.Subject)
+	if apierrors.IsNotFound(err) {
+		return "not there", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return notEstablished(live), nil
+}
+
+const notServedYet = "its kind is not served yet"
 
 // servedKinds are the kinds that a CustomResourceDefinition makes the API serve.
 func servedKinds(crd *unstructured.Unstructured) []schema.GroupVersionKind {
@@ -212,7 +232,7 @@ func notEstablished(crd *unstructured.Unstructured) string {
 			return "not established: " + c.Message
 		}
 	}
-	return "its kind is not served yet"
+	return notServedYet
 }
 
 // notProgrammed reports why a Gateway does not carry traffic. It is looked at
