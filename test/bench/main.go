@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
@@ -24,6 +25,12 @@ type settings struct {
 	pairs int
 	// members of the large fleet.
 	members int
+	// changes that drift is measured by, chosen at random from the seed.
+	changes int
+	seed    uint64
+	// real members are API servers; idle is how long they are left alone.
+	real int
+	idle time.Duration
 	// self is the path of this program, which measures rendering in processes of
 	// its own.
 	self string
@@ -37,12 +44,16 @@ func main() {
 	s := settings{progress: os.Stderr}
 	flag.IntVar(&s.pairs, "pairs", 5, "how often each contender runs")
 	flag.IntVar(&s.members, "members", 1000, "members of the large fleet")
+	flag.IntVar(&s.changes, "changes", 1000, "changes that drift is measured by")
+	flag.Uint64Var(&s.seed, "seed", 1, "of the random changes")
+	flag.IntVar(&s.real, "real", 20, "real members of the part that has many")
+	flag.DurationVar(&s.idle, "idle", 2*time.Minute, "how long they are left alone")
 	path := flag.String("json", "", "also write the report to this file")
 	render := flag.Int("render", 0, "only render so many members and print the times; the bench starts itself with it")
 	more := flag.Int("more", 0, "with -render: afterwards render so many further members, one by one")
 	scale := flag.Int("scale", 0, "only render so many members, and again after an edit; the bench starts itself with it")
 	flag.StringVar(&s.plot, "plot", "", "draw how the cost grows with the members into this SVG file")
-	only := flag.String("only", "", "run only this part: rendering, scale or delivery")
+	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift or members")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -69,7 +80,7 @@ type part struct {
 
 // parts returns the parts with the name; all, if it is empty.
 func parts(name string) []part {
-	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}}
+	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}}
 	return slices.DeleteFunc(all, func(p part) bool { return name != "" && p.name != name })
 }
 
@@ -77,8 +88,8 @@ func run(ctx context.Context, s settings, path, only string) error {
 	if len(parts(only)) == 0 {
 		return fmt.Errorf("-only %q: there is no such part", only)
 	}
-	if s.pairs < 1 || s.members < 1 {
-		return fmt.Errorf("-pairs %d and -members %d: at least 1", s.pairs, s.members)
+	if s.pairs < 1 || s.members < 1 || s.changes < 1 || s.real < 1 || s.idle < time.Second {
+		return fmt.Errorf("-pairs %d, -members %d, -changes %d, -real %d, -idle %s: at least 1 or a second", s.pairs, s.members, s.changes, s.real, s.idle)
 	}
 	klog.SetLogger(logr.Discard()) // what client-go logs is not part of the answer
 	var err error
