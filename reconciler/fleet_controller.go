@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +50,8 @@ type fleetReconciler struct {
 	next map[types.NamespacedName]time.Time
 	// led are the fleets that this replica led when it last looked.
 	led map[types.NamespacedName]bool
-	// last failure of each fleet's head, kept between looks.
-	failures map[types.NamespacedName]*status.Failure
+	// last is what the last look at each repository came to.
+	last map[types.NamespacedName]lastLook
 }
 
 // Reconcile leads the fleet, or follows the replica that does.
@@ -99,7 +98,7 @@ func (r *fleetReconciler) lead(ctx context.Context, f *v1alpha1.Fleet) (ctrl.Res
 // reconcile does the work and returns what happened; it changes only f.Status.
 func (r *fleetReconciler) reconcile(ctx context.Context, f *v1alpha1.Fleet) status.Fleet {
 	key := client.ObjectKeyFromObject(f)
-	outcome := status.Fleet{Suspended: f.Spec.Suspend, Accepted: source.CommitOf(f.Status.AcceptedRevision)}
+	outcome := status.Fleet{Suspended: f.Spec.Suspend, Verify: f.Spec.Verify != nil, Accepted: source.CommitOf(f.Status.AcceptedRevision)}
 	if f.Spec.Suspend {
 		return outcome
 	}
@@ -111,7 +110,8 @@ func (r *fleetReconciler) reconcile(ctx context.Context, f *v1alpha1.Fleet) stat
 	if r.due(f) {
 		r.look(ctx, f, now)
 	}
-	outcome.Failure = r.failure(key)
+	last := r.lastLook(key)
+	outcome.Failure, outcome.Verified = last.failure, last.verified
 	if a := r.store.fleet(key); a != nil {
 		outcome.Accepted = a.commit
 		f.Status.AcceptedRevision = source.Revision(a.branch, a.commit)
@@ -134,11 +134,11 @@ func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, now publi
 	defer cancel()
 	held := r.store.fleet(key)
 	found := r.looker.look(ctx, f, held, now)
-	r.looked(f, found.failure)
-	if found.head != "" {
-		f.Status.AttemptedRevision = source.Revision(cmp.Or(f.Spec.Branch, "main"), found.head)
+	r.looked(f, found)
+	if found.head.Commit != "" {
+		f.Status.AttemptedRevision = found.head.Revision()
 	}
-	if held == nil || found.head != held.commit || found.accepted != nil || found.failure != nil {
+	if held == nil || found.head.Commit != held.commit || found.accepted != nil || found.failure != nil {
 		f.Status.Problems = nil
 		for i, problem := range found.problems {
 			if i == maxProblems {
@@ -172,7 +172,13 @@ func (r *fleetReconciler) dueIn(f *v1alpha1.Fleet) time.Duration {
 	return r.next[client.ObjectKeyFromObject(f)].Sub(r.now())
 }
 
-func (r *fleetReconciler) looked(f *v1alpha1.Fleet, failure *status.Failure) {
+// lastLook is what a look came to, kept until the next.
+type lastLook struct {
+	failure  *status.Failure
+	verified *status.Verified
+}
+
+func (r *fleetReconciler) looked(f *v1alpha1.Fleet, found look) {
 	interval := f.Spec.Interval.Duration
 	if interval <= 0 {
 		interval = defaultInterval
@@ -181,13 +187,17 @@ func (r *fleetReconciler) looked(f *v1alpha1.Fleet, failure *status.Failure) {
 	defer r.mu.Unlock()
 	key := client.ObjectKeyFromObject(f)
 	r.next[key] = r.now().Add(jitter.JitteredIntervalDuration(interval))
-	r.failures[key] = failure
+	verified := found.verified
+	if verified == nil {
+		verified = r.last[key].verified
+	}
+	r.last[key] = lastLook{failure: found.failure, verified: verified}
 }
 
-func (r *fleetReconciler) failure(key types.NamespacedName) *status.Failure {
+func (r *fleetReconciler) lastLook(key types.NamespacedName) lastLook {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.failures[key]
+	return r.last[key]
 }
 
 // report writes the status of the fleet and of its networks.

@@ -54,10 +54,12 @@ func (l looker) followed(ctx context.Context, f *v1alpha1.Fleet, commit string, 
 	if failure != nil {
 		return nil, failure
 	}
-	if _, err := repository.Fetch(ctx); err != nil {
-		return nil, sourceFailure(err)
+	// The copy may have the commit from before, while the server is away.
+	_, err := repository.Fetch(ctx, commit)
+	found, _, failure := l.render(ctx, repository, f, f.Status.AcceptedRevision, seen)
+	if failure != nil && err != nil {
+		failure = sourceFailure(err)
 	}
-	found, _, failure := l.render(ctx, repository, f, commit, seen)
 	return found, failure
 }
 

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/isthmus-mesh/isthmus/fleet"
@@ -25,8 +23,10 @@ const AllowNonFastForward = "isthmus.dev/allow-non-fast-forward"
 
 // look is what a look at the repository found.
 type look struct {
-	// head of the branch; empty when it could not be read.
-	head string
+	// head is what the reference leads to; zero when it could not be read.
+	head source.Head
+	// verified is who signed the head; nil when that was not looked at.
+	verified *status.Verified
 	// accepted is the commit to hold members to, freshly rendered; nil when that
 	// has not changed.
 	accepted *accepted
@@ -41,30 +41,37 @@ type looker struct {
 	hub      client.Reader
 	renderer *renderers
 	cache    string
+	now      func() time.Time
 }
 
-// look fetches the branch and renders its head when it is new and may follow the
-// accepted commit; otherwise, when nothing is held yet (after a start), the
-// accepted commit itself. held is what the store has, nil for nothing.
+// look fetches what the fleet follows and renders its head when that is new,
+// signed as asked for and may follow the accepted commit; otherwise, when nothing
+// is held yet (after a start), the accepted commit itself. held is what the store
+// has, nil for nothing.
 func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now published) look {
 	repository, failure := l.open(ctx, f)
 	if failure != nil {
 		return look{failure: failure}
 	}
-	before := source.CommitOf(f.Status.AcceptedRevision)
-	head, err := repository.Fetch(ctx)
+	head, err := repository.Fetch(ctx, source.CommitOf(f.Status.AcceptedRevision))
+	countFetch(err)
 	if err != nil {
 		found := look{failure: sourceFailure(err)}
 		l.fallBack(ctx, repository, &found, f, held, now)
 		return found
 	}
 	found := look{head: head}
+	found.verified, found.failure = l.verify(ctx, f, repository, head)
 	seen := observed(now)
-	if held != nil && head == held.commit && held.isOf(f) && sameKubernetes(held.observed, seen) {
+	if found.failure == nil && held != nil && head.Commit == held.commit && head.Name == held.branch &&
+		held.isOf(f) && sameKubernetes(held.observed, seen) {
 		return found
 	}
-	if found.failure = mayFollow(repository, f, before, head); found.failure == nil {
-		found.accepted, found.problems, found.failure = l.render(ctx, repository, f, head, seen)
+	if found.failure == nil {
+		found.failure = mayFollow(f, head)
+	}
+	if found.failure == nil {
+		found.accepted, found.problems, found.failure = l.render(ctx, repository, f, head.Revision(), seen)
 	}
 	if found.failure == nil {
 		found.failure = guard(now, found.accepted)
@@ -80,7 +87,7 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 // nothing is held: a start must not leave members unwatched because the head is
 // bad or the server is away.
 func (l looker) fallBack(ctx context.Context, repository *source.Repository, found *look, f *v1alpha1.Fleet, held *accepted, now published) {
-	before := source.CommitOf(f.Status.AcceptedRevision)
+	before := f.Status.AcceptedRevision
 	if before == "" || held != nil {
 		return
 	}
@@ -89,57 +96,29 @@ func (l looker) fallBack(ctx context.Context, repository *source.Repository, fou
 	}
 }
 
-func (l looker) open(ctx context.Context, f *v1alpha1.Fleet) (*source.Repository, *status.Failure) {
-	options := source.Options{URL: f.Spec.URL, Branch: f.Spec.Branch, Path: f.Spec.Path}
-	if options.Branch == "" {
-		options.Branch = "main"
-	}
-	if ref := f.Spec.SecretRef; ref != nil {
-		var secret corev1.Secret
-		err := l.hub.Get(ctx, types.NamespacedName{Namespace: f.Namespace, Name: ref.Name}, &secret)
-		if apierrors.IsNotFound(err) {
-			return nil, &status.Failure{Reason: status.ReasonSecretNotFound, Message: fmt.Sprintf("spec.secretRef names the Secret %q, which is not in namespace %q", ref.Name, f.Namespace)}
-		}
-		if err != nil {
-			return nil, hubFailure("read Secret "+ref.Name, err)
-		}
-		options.Credentials = source.Credentials{
-			Username:    string(secret.Data["username"]),
-			Password:    string(secret.Data["password"]),
-			BearerToken: string(secret.Data["bearerToken"]),
-			CA:          secret.Data["ca.crt"],
-		}
-	}
-	repository, err := source.Open(l.cache, options)
-	if err != nil {
-		return nil, sourceFailure(err)
-	}
-	return repository, nil
-}
-
 // mayFollow refuses a head that does not descend from the accepted commit: a
-// force push could bring back an older state that was once reviewed and signed.
-func mayFollow(repository *source.Repository, f *v1alpha1.Fleet, before, head string) *status.Failure {
-	if before == "" || f.Annotations[AllowNonFastForward] == head {
+// force push, a tag that moved or went could bring back an older state that was
+// once reviewed and signed.
+func mayFollow(f *v1alpha1.Fleet, head source.Head) *status.Failure {
+	before := source.CommitOf(f.Status.AcceptedRevision)
+	if head.Ancestry == source.Descends || f.Annotations[AllowNonFastForward] == head.Commit {
 		return nil
 	}
-	descends, err := repository.Descends(head, before)
-	if err != nil {
-		return sourceFailure(err)
-	}
-	if descends {
-		return nil
+	why := fmt.Sprintf("does not descend from the accepted commit %s", status.Short(before))
+	if head.Ancestry == source.TooFar {
+		why = fmt.Sprintf("is not known to descend from the accepted commit %s, which is not among its last %d", status.Short(before), source.MaxHistory)
 	}
 	return &status.Failure{
 		Reason:  status.ReasonNonFastForward,
 		Stalled: true,
-		Message: fmt.Sprintf("head %s of branch %q does not descend from the accepted commit %s: restore the branch, or annotate the Fleet with %s=%s",
-			status.Short(head), f.Spec.Branch, status.Short(before), AllowNonFastForward, head),
+		Message: fmt.Sprintf("commit %s of %s %s: restore it, or annotate the Fleet with %s=%s",
+			status.Short(head.Commit), head.Words(), why, AllowNonFastForward, head.Commit),
 	}
 }
 
 // render loads and renders one commit whole, or says why not.
-func (l looker) render(ctx context.Context, repository *source.Repository, f *v1alpha1.Fleet, commit string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
+func (l looker) render(ctx context.Context, repository *source.Repository, f *v1alpha1.Fleet, revision string, seen plan.Observed) (*accepted, fleet.Problems, *status.Failure) {
+	commit := source.CommitOf(revision)
 	snapshot, err := repository.Snapshot(commit)
 	if err != nil {
 		return nil, nil, sourceFailure(err)
@@ -169,7 +148,7 @@ func (l looker) render(ctx context.Context, repository *source.Repository, f *v1
 		bundles[b.Member] = b
 	}
 	a := &accepted{
-		commit: commit, branch: snapshot.Branch, path: f.Spec.Path,
+		commit: commit, branch: source.NameOf(revision), path: f.Spec.Path,
 		networks: loaded.Networks, members: loaded.Members, bundles: bundles, observed: seen,
 	}
 	a.keepOnly(f.Spec.Member)
@@ -236,7 +215,7 @@ func invalid(problems fleet.Problems) *status.Failure {
 // back; everything else waits for a person.
 func sourceFailure(err error) *status.Failure {
 	reason := source.ReasonOf(err)
-	return &status.Failure{Reason: string(reason), Message: err.Error(), Stalled: reason != source.ReasonUnreachable}
+	return &status.Failure{Reason: string(reason), Message: source.Explain(err), Stalled: !reason.Transient()}
 }
 
 func hubFailure(doing string, err error) *status.Failure {

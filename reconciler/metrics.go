@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/source"
 )
 
 // Metrics beside those of controller-runtime and client-go. Labels are members,
@@ -34,10 +35,23 @@ var (
 		Name: "isthmus_ca_cert_expiry_timestamp_seconds",
 		Help: "When the member's CA certificate of a tier expires, Unix time.",
 	}, []string{"member", "tier"})
+	gitRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "isthmus_git_requests_total",
+		Help: "Looks at repositories, and webhooks, by type (fetch, webhook) and result (ok, a reason).",
+	}, []string{"type", "result"})
 )
 
 func init() {
-	metrics.Registry.MustRegister(memberReady, memberObjects, driftCorrected, driftLatency, certificateExpiry)
+	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftLatency, certificateExpiry)
+}
+
+// countFetch counts a look at a repository.
+func countFetch(err error) {
+	result := "ok"
+	if err != nil {
+		result = string(source.ReasonOf(err))
+	}
+	gitRequests.WithLabelValues("fetch", result).Inc()
 }
 
 func observeMember(m *v1alpha1.Member) {

@@ -34,7 +34,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/shard"
-	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
@@ -179,18 +178,18 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, repl
 	r := &fleetReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: fluxcd/pkg/runtime still emits core/v1 events.
-		looker: looker{hub: manager.GetAPIReader(), renderer: newRenderers(o), cache: filepath.Join(o.CacheDirectory, "git")},
+		looker: looker{hub: manager.GetAPIReader(), renderer: newRenderers(o), cache: filepath.Join(o.CacheDirectory, "git"), now: time.Now},
 		store:  store,
 		changed: func(fleet types.NamespacedName, members []string) {
 			for _, name := range members {
 				wakes.member(types.NamespacedName{Namespace: fleet.Namespace, Name: name})
 			}
 		},
-		replica:  replica,
-		now:      time.Now,
-		next:     map[types.NamespacedName]time.Time{},
-		led:      map[types.NamespacedName]bool{},
-		failures: map[types.NamespacedName]*status.Failure{},
+		replica: replica,
+		now:     time.Now,
+		next:    map[types.NamespacedName]time.Time{},
+		led:     map[types.NamespacedName]bool{},
+		last:    map[types.NamespacedName]lastLook{},
 	}
 	ofFleet := func(_ context.Context, object client.Object) []reconcile.Request {
 		name := object.GetLabels()[fleetLabel]

@@ -119,7 +119,18 @@ var rules = []rule{
 		reason:   "one package speaks Git",
 		packages: []string{"..."},
 		except:   []string{"reconciler/source/...", "test/..."},
-		never:    []string{"github.com/go-git/..."},
+		never:    []string{"github.com/go-git/...", "github.com/skeema/knownhosts/...", "golang.org/x/crypto/ssh/...", "github.com/Masterminds/semver/..."},
+	},
+	{
+		reason:   "one package checks signatures of commits",
+		packages: []string{"..."},
+		except:   []string{"reconciler/source/signature/...", "test/..."},
+		never:    []string{"github.com/ProtonMail/...", "github.com/hiddeco/sshsig/..."},
+	},
+	{
+		reason:   "signatures are checked from bytes, with the time passed in",
+		packages: []string{"reconciler/source/signature/..."},
+		never:    append([]string{"github.com/go-git/...", "k8s.io/..."}, inputOutput...),
 	},
 	{
 		reason:   "kubeconfigs of members are read where they are sanitised; the command line reads only its user's own",
@@ -158,7 +169,7 @@ type callRule struct {
 var callRules = []callRule{
 	{
 		reason:   "the same input gives the same bytes, also tomorrow: time is passed in",
-		packages: []string{"fleet/...", "catalog/...", "renderer/...", "reconciler/status/...", "reconciler/rollout/..."},
+		packages: []string{"fleet/...", "catalog/...", "renderer/...", "reconciler/status/...", "reconciler/rollout/...", "reconciler/source/signature/..."},
 		never:    []string{"time.Now", "time.Since", "time.Until", "time.After", "time.Sleep", "time.NewTimer", "time.NewTicker"},
 	},
 	{
@@ -343,6 +354,8 @@ func TestImportViolations(t *testing.T) {
 		{"a fleet that needs its own types", "fleet", module + "/fleet/v1alpha1", 0},
 		{"a second importer of krusty", "reconciler/apply", "sigs.k8s.io/kustomize/api/krusty", 1},
 		{"a second importer of the apply engine", "reconciler/trust", "github.com/fluxcd/pkg/ssa", 1},
+		{"a second importer of OpenPGP", "reconciler/source", "github.com/ProtonMail/go-crypto/openpgp", 1},
+		{"the one importer of OpenPGP", "reconciler/source/signature", "github.com/ProtonMail/go-crypto/openpgp", 0},
 		{"a flag in a library", "reconciler", "flag", 1},
 		{"a kubeconfig read where it is not sanitised", "reconciler/apply", "k8s.io/client-go/tools/clientcmd", 1},
 		{"a status that reads", "reconciler/status", "sigs.k8s.io/controller-runtime/pkg/client", 1},

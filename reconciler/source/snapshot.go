@@ -24,18 +24,22 @@ const (
 type Snapshot struct {
 	// Commit is the full hash, 40 hex digits.
 	Commit string
-	// Branch on which the commit was found.
-	Branch string
 	// FS holds the files below the fleet's path, in memory. Symbolic links are
 	// in it as links and are not followed.
 	FS fs.FS
 }
 
-// Revision returns the commit in Flux's form, "main@sha1:…".
-func (s Snapshot) Revision() string { return Revision(s.Branch, s.Commit) }
+// Revision returns a commit of a branch or tag in Flux's form, "main@sha1:…".
+func Revision(name, commit string) string { return name + "@sha1:" + commit }
 
-// Revision returns a commit of a branch in Flux's form, "main@sha1:…".
-func Revision(branch, commit string) string { return branch + "@sha1:" + commit }
+// NameOf returns the branch or tag of a revision in Flux's form, or "".
+func NameOf(revision string) string {
+	name, _, found := strings.Cut(revision, "@sha1:")
+	if !found {
+		return ""
+	}
+	return name
+}
 
 // CommitOf returns the commit of a revision in Flux's form, or "".
 func CommitOf(revision string) string {
@@ -70,7 +74,7 @@ func (r *Repository) Snapshot(commit string) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("commit %q: %w", commit, err)
 	}
-	return Snapshot{Commit: commit, Branch: r.options.Branch, FS: w.files}, nil
+	return Snapshot{Commit: commit, FS: w.files}, nil
 }
 
 // tree returns the folder of the fleet in a commit.

@@ -58,9 +58,6 @@ func commit(t *testing.T, work, name, content string) string {
 
 func open(t *testing.T, cache string, options source.Options) *source.Repository {
 	t.Helper()
-	if options.Branch == "" {
-		options.Branch = "main"
-	}
 	repository, err := source.Open(cache, options)
 	if err != nil {
 		t.Fatal(err)
@@ -72,11 +69,11 @@ func fetch(t *testing.T, repository *source.Repository) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	head, err := repository.Fetch(ctx)
+	head, err := repository.Fetch(ctx, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return head
+	return head.Commit
 }
 
 func TestFetchFollowsTheBranch(t *testing.T) {
@@ -105,32 +102,6 @@ func TestFetchFollowsTheBranch(t *testing.T) {
 	}
 }
 
-func TestDescends(t *testing.T) {
-	work, bare := newRemote(t)
-	first := commit(t, work, "a", "1")
-	second := commit(t, work, "a", "2")
-	repository := open(t, t.TempDir(), source.Options{URL: "file://" + bare})
-	fetch(t, repository)
-	git(t, work, "checkout", "-q", "--orphan", "rewritten")
-	rewritten := commit(t, work, "b", "3")
-	fetch(t, repository)
-	for _, tt := range []struct {
-		reason, commit, ancestor string
-		want                     bool
-	}{
-		{"a commit descends from itself", first, first, true},
-		{"forwards", second, first, true},
-		{"a rewind", first, second, false},
-		{"a rewritten history", rewritten, second, false},
-		{"an ancestor that was never fetched", rewritten, strings.Repeat("1", 40), false},
-	} {
-		got, err := repository.Descends(tt.commit, tt.ancestor)
-		if err != nil || got != tt.want {
-			t.Errorf("%s: Descends = %v, %v, want %v", tt.reason, got, err, tt.want)
-		}
-	}
-}
-
 func TestErrors(t *testing.T) {
 	work, bare := newRemote(t)
 	empty := t.TempDir()
@@ -141,25 +112,25 @@ func TestErrors(t *testing.T) {
 		options source.Options
 		want    source.Reason
 	}{
-		{"no such repository", source.Options{URL: "file:///nowhere/at/all.git", Branch: "main"}, source.ReasonNotFound},
-		{"no such branch", source.Options{URL: "file://" + bare, Branch: "prod"}, source.ReasonBranchNotFound},
-		{"no commit yet", source.Options{URL: "file://" + empty, Branch: "main"}, source.ReasonEmpty},
-		{"nobody listens", source.Options{URL: "http://127.0.0.1:1/fleet.git", Branch: "main"}, source.ReasonUnreachable},
-		{"a scheme that runs programs", source.Options{URL: "ext::sh -c touch% /tmp/pwned", Branch: "main"}, source.ReasonInvalidURL},
-		{"a password in the URL", source.Options{URL: "https://me:hunter2@example.com/fleet.git", Branch: "main"}, source.ReasonInvalidURL},
-		{"no such folder", source.Options{URL: "file://" + bare, Branch: "main", Path: "nope"}, source.ReasonPathNotFound},
-		{"a path that climbs out stays inside", source.Options{URL: "file://" + bare, Branch: "main", Path: "../../etc"}, source.ReasonPathNotFound},
+		{"no such repository", source.Options{URL: "file:///nowhere/at/all.git"}, source.ReasonNotFound},
+		{"no such branch", source.Options{URL: "file://" + bare, Reference: source.Reference{Branch: "prod"}}, source.ReasonBranchNotFound},
+		{"no commit yet", source.Options{URL: "file://" + empty}, source.ReasonEmpty},
+		{"nobody listens", source.Options{URL: "http://127.0.0.1:1/fleet.git"}, source.ReasonUnreachable},
+		{"a scheme that runs programs", source.Options{URL: "ext::sh -c touch% /tmp/pwned"}, source.ReasonInvalidURL},
+		{"a password in the URL", source.Options{URL: "https://me:hunter2@example.com/fleet.git"}, source.ReasonInvalidURL},
+		{"no such folder", source.Options{URL: "file://" + bare, Path: "nope"}, source.ReasonPathNotFound},
+		{"a path that climbs out stays inside", source.Options{URL: "file://" + bare, Path: "../../etc"}, source.ReasonPathNotFound},
 	} {
 		err := func() error {
 			repository, err := source.Open(t.TempDir(), tt.options)
 			if err != nil {
 				return err
 			}
-			head, err := repository.Fetch(t.Context())
+			head, err := repository.Fetch(t.Context(), "")
 			if err != nil {
 				return err
 			}
-			_, err = repository.Snapshot(head)
+			_, err = repository.Snapshot(head.Commit)
 			return err
 		}()
 		if err == nil || source.ReasonOf(err) != tt.want {
@@ -200,7 +171,7 @@ func TestFetchOverHTTP(t *testing.T) {
 		t.Errorf("fetch = %s, want %s", got, head)
 	}
 	bad := source.Credentials{Username: "bot", Password: "wr0ng-canary"}
-	_, err := open(t, t.TempDir(), source.Options{URL: url, Credentials: bad}).Fetch(t.Context())
+	_, err := open(t, t.TempDir(), source.Options{URL: url, Credentials: bad}).Fetch(t.Context(), "")
 	if source.ReasonOf(err) != source.ReasonCredentialsRejected || strings.Contains(err.Error(), "canary") {
 		t.Errorf("wrong password: error %v, want reason %s and no password", err, source.ReasonCredentialsRejected)
 	}
@@ -215,7 +186,7 @@ func TestServerAwayKeepsTheCopy(t *testing.T) {
 	if err := os.Rename(bare, bare+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := repository.Fetch(t.Context()); err == nil {
+	if _, err := repository.Fetch(t.Context(), ""); err == nil {
 		t.Fatal("fetch without a server: no error")
 	}
 	if _, err := open(t, cache, source.Options{URL: "file://" + bare}).Snapshot(head); err != nil {
@@ -258,5 +229,15 @@ func TestSymlinksStayLinks(t *testing.T) {
 	info, err := fs.Lstat(snapshot.FS, "evil.yaml")
 	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("evil.yaml: %v, %v, want a symbolic link", info, err)
+	}
+}
+
+// fastImport feeds a stream to git fast-import.
+func fastImport(t *testing.T, bare, stream string) {
+	t.Helper()
+	cmd := exec.Command("git", "fast-import", "--quiet", "--force")
+	cmd.Dir, cmd.Stdin = bare, strings.NewReader(stream)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git fast-import: %v\n%s", err, out)
 	}
 }

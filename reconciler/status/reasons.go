@@ -14,6 +14,10 @@ const (
 	// ReasonNonFastForward: the branch's head does not descend from the accepted
 	// commit.
 	ReasonNonFastForward = "NonFastForward"
+	// ReasonVerified: the commit, the tag or both are signed as spec.verify wants.
+	ReasonVerified = "Verified"
+	// ReasonNotVerifiedYet: no commit was looked at since the start.
+	ReasonNotVerifiedYet = "NotVerifiedYet"
 	// ReasonDeletionGuard: the commit removes more than the guard allows.
 	ReasonDeletionGuard = "DeletionGuard"
 	// ReasonHubFailed: the hub's own API did not take a change.

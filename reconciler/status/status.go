@@ -67,14 +67,50 @@ type Fleet struct {
 	Suspended bool
 	// Failure of reading, loading or rendering the attempted commit.
 	Failure *Failure
+	// Verify says that commits need signatures; Verified is what the last look at
+	// them came to, nil for none yet.
+	Verify   bool
+	Verified *Verified
 	// Accepted is the commit that members are held to, empty when none is.
 	Accepted string
 	// Members of the accepted commit, sorted by name.
 	Members []MemberSummary
 }
 
-// Conditions returns Ready and, while true, Reconciling or Stalled.
+// Verified is what a look at signatures came to.
+type Verified struct {
+	// Commit that was looked at.
+	Commit string
+	// Signer of it, as its key says.
+	Signer string
+	// Failure, when the signature does not count.
+	Failure *Failure
+}
+
+// SourceVerified is the condition that says whether the commit in question is
+// signed as the fleet wants; it is there only when the fleet wants that.
+const SourceVerified = "SourceVerified"
+
+// Conditions returns Ready and, while true, Reconciling or Stalled; and
+// SourceVerified where signatures are wanted.
 func (f Fleet) Conditions() []metav1.Condition {
+	if !f.Verify || f.Suspended {
+		return f.progress()
+	}
+	return append(f.progress(), f.Verified.condition())
+}
+
+func (v *Verified) condition() metav1.Condition {
+	switch {
+	case v == nil:
+		return condition(SourceVerified, metav1.ConditionUnknown, ReasonNotVerifiedYet, "no commit was looked at yet")
+	case v.Failure != nil:
+		return condition(SourceVerified, metav1.ConditionFalse, v.Failure.Reason, v.Failure.Message)
+	}
+	return condition(SourceVerified, metav1.ConditionTrue, ReasonVerified, fmt.Sprintf("%s is signed by %s", Short(v.Commit), v.Signer))
+}
+
+func (f Fleet) progress() []metav1.Condition {
 	switch {
 	case f.Failure != nil:
 		return failed(*f.Failure, still(f.Accepted))
