@@ -18,7 +18,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 		return s.Trust.Root.RotateAt == defaultRotateAt
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
-	{"spec.deletionGuard.objectsPercent", "only the number of members is guarded", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{

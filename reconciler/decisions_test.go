@@ -54,9 +54,13 @@ func TestGuard(t *testing.T) {
 		{"named members do not count", three, commit(v1alpha1.DeletionGuard{Allow: []string{"b-1"}}, "a-1"), false},
 		{"none may where the fleet says so", three, commit(v1alpha1.DeletionGuard{Members: &zero}, "a-1", "b-1"), true},
 		{"those that are leaving already do not count", leaving, commit(v1alpha1.DeletionGuard{Members: &zero}, "a-1"), false},
+		{"the last one may not, however few they are", three[:1], commit(v1alpha1.DeletionGuard{Members: &two}), true},
+		{"the last one may where it is named", three[:1], commit(v1alpha1.DeletionGuard{Allow: []string{"a-1"}}), false},
+		{"an only member that is renamed is not the last one", three[:1], commit(v1alpha1.DeletionGuard{}, "a-2"), false},
+		{"an empty repository", three[:1], &accepted{commit: "4f2c9e1", bundles: map[string]bundle.Bundle{}}, true},
 		{"a network that is gone gets the default", []v1alpha1.Member{aMember("dev", "x-1"), aMember("dev", "y-1")}, commit(v1alpha1.DeletionGuard{Members: &two}), true},
 	} {
-		failure := guard(published{members: tt.current}, tt.next)
+		failure := guard(nil, published{members: tt.current}, tt.next)
 		if (failure != nil) != tt.stops {
 			t.Errorf("%s: failure %+v, want one: %v", tt.reason, failure, tt.stops)
 		}
@@ -80,7 +84,7 @@ func TestGuardOfNamespaces(t *testing.T) {
 	} {
 		next := commit(v1alpha1.DeletionGuard{}, "a-1")
 		next.networks[0].Spec.DataPlane.Namespace = tt.namespace
-		failure := guard(published{networks: []v1alpha1.ApplicationNetwork{*running}, members: tt.members}, next)
+		failure := guard(nil, published{networks: []v1alpha1.ApplicationNetwork{*running}, members: tt.members}, next)
 		if (failure != nil) != tt.stops {
 			t.Errorf("%s: failure %+v, want one: %v", tt.reason, failure, tt.stops)
 		}

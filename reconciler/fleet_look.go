@@ -74,7 +74,7 @@ func (l looker) look(ctx context.Context, f *v1alpha1.Fleet, held *accepted, now
 		found.accepted, found.problems, found.failure = l.render(ctx, repository, f, head.Revision(), seen)
 	}
 	if found.failure == nil {
-		found.failure = guard(now, found.accepted)
+		found.failure = guard(l.previous(ctx, repository, f, held, now), now, found.accepted)
 	}
 	if found.failure != nil {
 		found.accepted = nil
@@ -94,6 +94,17 @@ func (l looker) fallBack(ctx context.Context, repository *source.Repository, fou
 	if last, _, failure := l.render(ctx, repository, f, before, observed(now)); failure == nil {
 		found.accepted = last
 	}
+}
+
+// previous is the accepted commit: what is held or, after a start, rendered anew.
+// It is nil where there is none and where it does not render any more.
+func (l looker) previous(ctx context.Context, repository *source.Repository, f *v1alpha1.Fleet, held *accepted, now published) *accepted {
+	before := f.Status.AcceptedRevision
+	if held != nil || before == "" {
+		return held
+	}
+	last, _, _ := l.render(ctx, repository, f, before, observed(now))
+	return last
 }
 
 // mayFollow refuses a head that does not descend from the accepted commit: a

@@ -21,12 +21,16 @@ type published struct {
 }
 
 // guard stops a commit that would do more harm than it can mean to: nil when
-// the commit may pass.
-func guard(now published, next *accepted) *status.Failure {
+// the commit may pass. Previous is the last accepted commit, nil where it cannot
+// be rendered any more.
+func guard(previous *accepted, now published, next *accepted) *status.Failure {
 	if failure := guardNamespaces(now, next); failure != nil {
 		return failure
 	}
-	return guardMembers(now.members, next)
+	if failure := guardMembers(now.members, next); failure != nil {
+		return failure
+	}
+	return guardObjects(previous, now, next)
 }
 
 // guardNamespaces stops a change of the system namespace under running members:
@@ -49,7 +53,9 @@ func guardNamespaces(now published, next *accepted) *status.Failure {
 	return nil
 }
 
-// guardMembers stops a commit that removes more members than it says it means to.
+// guardMembers stops a commit that removes more members than it says it means
+// to, or the last one of a network: an empty folder, a fleet at another path and
+// a lost file look like that.
 func guardMembers(current []v1alpha1.Member, next *accepted) *status.Failure {
 	removed := map[string][]string{} // by network
 	for _, member := range current {
@@ -67,10 +73,13 @@ func guardMembers(current []v1alpha1.Member, next *accepted) *status.Failure {
 		if n := next.network(network); n != nil && n.Spec.DeletionGuard.Members != nil {
 			limit = int(*n.Spec.DeletionGuard.Members)
 		}
+		slices.Sort(names)
+		if !next.hasMembers(network) {
+			return lastMembers(network, names, next)
+		}
 		if len(names) <= limit {
 			continue
 		}
-		slices.Sort(names)
 		return &status.Failure{
 			Reason:  status.ReasonDeletionGuard,
 			Stalled: true,
@@ -79,4 +88,17 @@ func guardMembers(current []v1alpha1.Member, next *accepted) *status.Failure {
 		}
 	}
 	return nil
+}
+
+func lastMembers(network string, names []string, next *accepted) *status.Failure {
+	how := "name them in spec.deletionGuard.allow"
+	if next.network(network) == nil {
+		how = "keep the network's file, name them in its spec.deletionGuard.allow, and remove it in a later commit"
+	}
+	return &status.Failure{
+		Reason:  status.ReasonDeletionGuard,
+		Stalled: true,
+		Message: fmt.Sprintf("commit %s removes all members of network %q (%s): if that is meant, %s",
+			status.Short(next.commit), network, strings.Join(names, ", "), how),
+	}
 }

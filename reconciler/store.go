@@ -112,3 +112,13 @@ func (a *accepted) published() []*v1alpha1.ApplicationNetwork {
 
 // memberNames returns the members of the commit, sorted.
 func (a *accepted) memberNames() []string { return slices.Sorted(maps.Keys(a.bundles)) }
+
+// hasMembers reports whether the commit has a member of a network.
+func (a *accepted) hasMembers(network string) bool {
+	for _, b := range a.bundles {
+		if b.Network == network {
+			return true
+		}
+	}
+	return false
+}

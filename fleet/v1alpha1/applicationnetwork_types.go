@@ -308,16 +308,21 @@ type Ring struct {
 
 // DeletionGuard stops a commit that would delete more than this.
 type DeletionGuard struct {
-	// Members that one commit may remove. Default 1.
+	// Members that one commit may remove; the last one of a network has to be named
+	// in allow. Default 1.
 	// +kubebuilder:validation:Minimum=0
 	Members *int32 `json:"members,omitempty"`
 
-	// ObjectsPercent of a member's objects that one commit may remove. Default 20.
+	// ObjectsPercent of the objects of a member, and of all members together, that
+	// one commit may delete, beside those of members that leave. Up to five may go
+	// whatever their share, unless this is 0. Namespaces and CRDs always stop.
+	// Default: 20.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	ObjectsPercent *int32 `json:"objectsPercent,omitempty"`
 
-	// Allow names members whose removal, or whose larger deletion, is meant.
+	// Allow names members whose removal is meant, and larger deletions that are
+	// meant as the guard's message names them: "objects-" and a digest of them.
 	Allow []string `json:"allow,omitempty"`
 }
 
