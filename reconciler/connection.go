@@ -39,6 +39,8 @@ type connection struct {
 	// done is the fingerprint of the set last applied whole by this process.
 	done     string
 	compared time.Time
+	// identity of the cluster, see identify.
+	identity identity
 }
 
 // step is what a member needs.
@@ -111,6 +113,7 @@ func (c *connection) applied(w work) {
 func (c *connection) redo(w work) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.identity = identity{}
 	for _, subject := range w.subjects {
 		if _, ok := c.drifted[subject]; !ok {
 			c.drifted[subject] = w.seen

@@ -169,7 +169,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 // apply brings the whole set to the member.
 func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.Set, work work, outcome status.Member, report *report) status.Member {
 	if work.full {
-		c.target.Forget()
+		c.target.Doubt()
 	}
 	follow := report.follow(ctx, outcome)
 	result, err := apply.Apply(ctx, c.target, set, apply.Options{Progress: follow.progress, GatewayTimeout: work.gatewayTimeout})
@@ -209,14 +209,12 @@ func (r *memberReconciler) connect(ctx context.Context, m *v1alpha1.Member, mesh
 	if failure != nil {
 		return nil, failure
 	}
-	uid, err := c.member.ClusterUID(ctx)
+	is, err := c.identify(ctx, r.now())
 	if err != nil {
 		return nil, memberFailure(err)
 	}
-	if m.Status.KubernetesVersion, err = c.member.Kubernetes(); err != nil {
-		return nil, memberFailure(err)
-	}
-	return c, r.claim(ctx, m, string(uid), outcome, report)
+	m.Status.KubernetesVersion = is.kubernetes
+	return c, r.claim(ctx, m, string(is.uid), outcome, report)
 }
 
 // claim makes the cluster the member's, on the hub and before the first write to

@@ -53,9 +53,17 @@ func NewTarget(m *member.Member) *Target {
 	}
 }
 
-// Forget drops what is known, so that the next Apply reads the inventory, lists
-// instead of believing the watches, and compares everything: the full check
-// for whatever a watch may have missed.
+// Doubt makes the next Apply read the inventory and list instead of believing the
+// watches: the full check for whatever a watch may have missed. What is known of
+// objects stays, because an object whose fingerprint is the same was not written
+// since; so it costs a list per kind, and a dry run only for what changed.
+func (t *Target) Doubt() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.inventory, t.distrust = nil, true
+}
+
+// Forget drops what is known too, so that the next Apply compares everything.
 func (t *Target) Forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

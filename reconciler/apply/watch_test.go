@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/member/membertest"
@@ -289,5 +291,44 @@ func TestCorrectionLatency(t *testing.T) {
 	t.Logf("100 corrections: p50 %v, p95 %v, longest %v", p50, p95, times[len(times)-1])
 	if p95 > time.Second {
 		t.Errorf("p95 %v, want at most 1s", p95)
+	}
+}
+
+// A watch that says nothing more and looks alive is what the full compare is for;
+// it does not try out what has not changed.
+func TestDoubtFindsWhatAWatchMissed(t *testing.T) {
+	t.Parallel()
+	m, wire := connected(t)
+	set := small(t, "doubt")
+	target := NewTarget(m)
+	mustApply(t, target, set)
+	edited := subject("v1", "ConfigMap", set.SystemNamespace, "istio")
+	seen, err := target.observe(t.Context(), set.Mesh, map[schema.GroupVersionKind]bool{edited.kind(): true}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf := &view{live: true, objects: map[types.NamespacedName]sight{}}
+	for s, what := range seen {
+		deaf.objects[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = *what
+	}
+	mapping, err := m.Mapping(edited.kind())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.setView(mapping.Resource, deaf)
+	jsonPatch(t, m, "v1", "ConfigMap", edited.Namespace, edited.Name, `[{"op":"add","path":"/data/mesh","value":"edited"}]`)
+	if result := mustApply(t, target, set); result.Count(Configured) != 0 {
+		t.Fatalf("the watch was not believed: %v", result.Changes)
+	}
+	wire.Reset()
+	target.Doubt()
+	result := mustApply(t, target, set)
+	if result.Count(Configured) != 1 || result.Count(Unchanged) != len(result.Changes)-1 {
+		t.Errorf("changes: %v", result.Changes)
+	}
+	for _, call := range wire.Calls() {
+		if call.DryRun() && !strings.HasSuffix(call.Path, "/configmaps/istio") {
+			t.Errorf("tried without need: %s", call.Path)
+		}
 	}
 }
