@@ -31,12 +31,14 @@ type settings struct {
 	Metrics      string        // address
 	Timeout      time.Duration // of a call to a member
 	FullCompare  time.Duration
+	Replica      string // name of one of several; empty for one that is alone
 }
 
 func (s settings) options() reconciler.Options {
 	o := reconciler.Options{
 		Namespace: rig.Namespace, VaultDirectory: s.Vault, CacheDirectory: s.Cache,
 		MetricsAddress: s.Metrics, FullCompare: s.FullCompare,
+		LeaderElection: s.Replica != "", Replica: s.Replica,
 	}
 	o.Member.Timeout = s.Timeout
 	return o
@@ -59,7 +61,9 @@ func reconcile(text string) error {
 	fluxlogger.SetLogger(log)
 	options := s.options()
 	options.Log = log
-	return reconciler.Run(context.Background(), hub, options)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return reconciler.Run(ctx, hub, options)
 }
 
 // process is a running reconciler.
