@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -24,7 +25,7 @@ func Apply(ctx context.Context, t *Target, set Set, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	d := newDelivery(t, set.Mesh, o)
+	d := newDelivery(t, set.Mesh, o).of(set)
 	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
 	defer cancel()
 	t.calls.Lock()
@@ -42,6 +43,10 @@ type delivery struct {
 	options Options
 	// leaving: everything goes, by Remove.
 	leaving bool
+	// adopt: what was there before us is taken over.
+	adopt bool
+	// hold tells what is not put back for now; never nil.
+	hold func(Subject) bool
 
 	// inventory as it is on the member, nil before it is read or written.
 	inventory *stored
@@ -53,19 +58,33 @@ type delivery struct {
 	changes map[Subject]Change
 	written int // changes but the unchanged ones
 	uids    map[Subject]types.UID
+	joined  map[Subject]bool // there before us, and ours too now
 	waiting []Waiting
 	failed  Errors
+
+	// deferred to the Apply under way.
+	deferred []Subject
 }
 
 func newDelivery(t *Target, mesh Mesh, o Options) *delivery {
 	return &delivery{
 		target: t, mesh: mesh, options: o.withDefaults(),
-		changes: map[Subject]Change{}, uids: map[Subject]types.UID{},
+		hold:    func(Subject) bool { return false },
+		changes: map[Subject]Change{}, uids: map[Subject]types.UID{}, joined: map[Subject]bool{},
 	}
 }
 
+// of makes the delivery one of a set.
+func (d *delivery) of(set Set) *delivery {
+	d.adopt = set.Adopt
+	if set.Drift.Hold != nil {
+		d.hold = set.Drift.Hold
+	}
+	return d
+}
+
 func (d *delivery) outcome() Result {
-	r := Result{Waiting: d.waiting}
+	r := Result{Waiting: d.waiting, Deferred: d.deferred}
 	for _, c := range d.changes {
 		r.Changes = append(r.Changes, c)
 	}
@@ -165,7 +184,7 @@ func (d *delivery) all(ctx context.Context, objects []wanted, steps map[Subject]
 	for _, w := range objects {
 		step := steps[w.key()]
 		if step == stepSkip {
-			d.done(w, Unchanged, "", d.seen[w.key()])
+			d.done(w, Change{Action: Unchanged}, d.seen[w.key()])
 			continue
 		}
 		work.Go(func() error {
@@ -183,59 +202,98 @@ func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
 		entry = d.inventory.find(w.Subject)
 	}
 	s := d.situation(w, entry)
-	mapping, err := d.target.member.Mapping(w.kind())
+	if step == stepWrite && d.leaves(s) {
+		return d.left(s)
+	}
+	a, err := d.attempt(ctx, s)
 	if err != nil {
 		return d.fail(w.Subject, w.stage, "apply", err)
 	}
-	body, err := w.body(adopts(s))
-	if err != nil {
-		return d.fail(w.Subject, w.stage, "encode", err)
-	}
-	at, fields := pathOf(mapping, w.Subject), takeOver
-	if w.isGatewayAPI() {
-		fields = yield
-		kept, err := d.leave(ctx, at, w)
-		if err != nil {
-			return d.fail(w.Subject, w.stage, "apply", err)
-		}
-		if kept != nil {
-			d.done(w, Unchanged, "", kept)
-			return kept
-		}
+	if a.kept != nil {
+		d.done(w, Change{Action: Unchanged}, a.kept)
+		return a.kept
 	}
 	if step == stepCompare {
-		same, err := d.compare(ctx, at, body, s.seen, fields)
+		same, err := d.compare(ctx, a, s.seen)
 		if err != nil {
 			return d.fail(w.Subject, w.stage, "compare", err)
 		}
 		if same != nil {
 			d.target.remember(w.Subject, known{want: w.secretHash, live: same.live, applied: same.applied})
-			d.done(w, Unchanged, "", same)
+			d.done(w, Change{Action: Unchanged}, same)
 			return same
 		}
+		if d.leaves(s) {
+			return d.left(s)
+		}
 	}
-	applied, created, err := d.write(ctx, at, body, fields)
+	applied, created, err := d.write(ctx, a)
 	if err != nil {
 		return d.fail(w.Subject, w.stage, "apply", err)
 	}
 	after := sightOf(&applied.ObjectMeta)
 	d.target.remember(w.Subject, known{want: w.secretHash, live: after.live, applied: after.applied})
-	action, by := whatHappened(s, after, created)
-	d.done(w, action, by, &after)
+	if !created && fresh(s) && !w.isShared() {
+		d.joins(w.Subject)
+	}
+	d.done(w, whatHappened(s, after, created), &after)
 	return &after
+}
+
+// attempt is how one object is to be applied.
+type attempt struct {
+	wanted
+	at   string
+	body []byte
+	// fields says what becomes of those that somebody else owns.
+	fields rivalry
+	// kept is set where the object is to stay as it is.
+	kept *sight
+}
+
+func (d *delivery) attempt(ctx context.Context, s situation) (attempt, error) {
+	a := attempt{wanted: s.want, fields: takeOver}
+	mapping, err := d.target.member.Mapping(a.kind())
+	if err != nil {
+		return a, err
+	}
+	a.at = pathOf(mapping, a.Subject)
+	switch {
+	case a.isGatewayAPI():
+		a.fields = yield
+		if a.kept, err = d.leave(ctx, a.at, a.wanted); err != nil || a.kept != nil {
+			return a, err
+		}
+	case fresh(s) && !d.adopt && !a.isShared():
+		a.fields = yield
+		if s.seen != nil {
+			return a, notOurs("it belongs to the network " + strconv.Quote(s.seen.network))
+		}
+	}
+	if len(a.others) > 0 && s.seen != nil {
+		live, err := d.target.wire.get(ctx, a.at)
+		if ignoreNotFound(err) != nil {
+			return a, err
+		}
+		if err == nil {
+			a.object = withoutTaken(a.object, a.others, live.ManagedFields)
+		}
+	}
+	a.body, err = a.wanted.body(adopts(s))
+	return a, err
 }
 
 // compare tries an apply and returns the object if it would stay as it is, nil
 // if it would change.
-func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *sight, fields rivalry) (*sight, error) {
-	tried, _, err := d.target.wire.apply(ctx, at, body, true, fields)
+func (d *delivery) compare(ctx context.Context, a attempt, seen *sight) (*sight, error) {
+	tried, _, err := d.target.wire.apply(ctx, a.at, a.body, true, a.fields)
 	if apierrors.IsBadRequest(err) {
 		// A webhook that cannot do a dry run. Then only the write itself can tell;
 		// one that changes nothing leaves no trace.
 		return nil, nil
 	}
 	if err != nil {
-		return nil, refusal(err, fields)
+		return nil, a.refusal(err)
 	}
 	result := fingerprintOf(&tried.ObjectMeta)
 	if result == seen.live {
@@ -245,7 +303,7 @@ func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *si
 		return nil, nil
 	}
 	// It moved since it was seen; that may be all the difference.
-	live, err := d.target.wire.get(ctx, at)
+	live, err := d.target.wire.get(ctx, a.at)
 	if err != nil || fingerprintOf(&live.ObjectMeta) != result {
 		return nil, ignoreNotFound(err)
 	}
@@ -255,31 +313,46 @@ func (d *delivery) compare(ctx context.Context, at string, body []byte, seen *si
 
 // write applies for good. The kind of a CRD answers "not found" for a moment
 // after discovery has listed it.
-func (d *delivery) write(ctx context.Context, at string, body []byte, fields rivalry) (*metav1.PartialObjectMetadata, bool, error) {
+func (d *delivery) write(ctx context.Context, a attempt) (*metav1.PartialObjectMetadata, bool, error) {
 	for try := 0; ; try++ {
-		applied, created, err := d.target.wire.apply(ctx, at, body, false, fields)
-		if !apierrors.IsNotFound(err) || try == 4 {
-			return applied, created, refusal(err, fields)
+		applied, created, err := d.target.wire.apply(ctx, a.at, a.body, false, a.fields)
+		switch {
+		case err != nil && reasonOf(err) == ImmutableField && a.isReplaceable() && try < 4:
+			if err := d.clear(ctx, a); err != nil {
+				return nil, false, err
+			}
+			continue
+		case !apierrors.IsNotFound(err) || try == 4:
+			return applied, created, a.refusal(err)
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return nil, false, err
 		}
 	}
 }
 
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // whatHappened names a write, and who made it necessary.
-func whatHappened(s situation, after sight, created bool) (Action, string) {
+func whatHappened(s situation, after sight, created bool) Change {
 	switch {
 	case created:
-		return Created, ""
+		return Change{Action: Created}
 	case s.seen != nil && s.seen.live == after.live:
-		return Unchanged, ""
+		return Change{Action: Unchanged}
 	case s.seen != nil && s.seen.by != FieldManager && applied(s):
-		return Configured, s.seen.by
+		return Change{Action: Configured, By: s.seen.by, At: s.seen.at}
 	}
-	return Configured, ""
+	return Change{Action: Configured}
 }
 
 // applied reports whether just what is wanted had been applied before.
@@ -290,17 +363,43 @@ func applied(s situation) bool {
 	return s.entry != nil && s.entry.Hash != "" && s.entry.Hash == s.want.hash
 }
 
-func (d *delivery) done(w wanted, action Action, by string, now *sight) {
+func (d *delivery) done(w wanted, c Change, now *sight) {
+	c.Subject, c.Stage, c.Trust = w.Subject, w.stage, w.trust
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.uids[w.key()] = now.uid
-	if _, before := d.changes[w.key()]; before && action == Unchanged {
+	if _, before := d.changes[w.key()]; before && c.Action == Unchanged {
 		return // the system namespace, which came first
 	}
-	if action != Unchanged {
+	if c.Action != Unchanged && c.Action != Left {
 		d.written++
 	}
-	d.changes[w.key()] = Change{Subject: w.Subject, Stage: w.stage, Action: action, By: by}
+	d.changes[w.key()] = c
+}
+
+func (d *delivery) joins(s Subject) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.joined[s.key()] = true
+}
+
+// leaves reports whether a difference is left: it is drift, and not to be put
+// back, or not now.
+func (d *delivery) leaves(s situation) bool {
+	return applied(s) && (s.want.report || d.hold(s.want.Subject))
+}
+
+// left records a difference that is left.
+func (d *delivery) left(s situation) *sight {
+	change, now := Change{Action: Left}, &sight{}
+	if s.seen != nil {
+		now = s.seen
+		if s.seen.by != FieldManager {
+			change.By, change.At = s.seen.by, s.seen.at
+		}
+	}
+	d.done(s.want, change, now)
+	return now
 }
 
 func (d *delivery) fail(s Subject, stage bundle.Stage, doing string, err error) *sight {

@@ -46,10 +46,16 @@ func (d *delivery) correct(ctx context.Context, all []wanted, subjects []Subject
 	}
 	entries := d.inventory.byKey()
 	all = slices.DeleteFunc(all, func(w wanted) bool { return !asked[w.key()] || entries[w.key()] == nil })
+	all = slices.DeleteFunc(all, d.defers)
 	if err := d.lookAll(ctx, all); err != nil {
 		return err
 	}
 	steps := d.decideAll(all)
+	if home := namespaceSubject(d.mesh.SystemNamespace).key(); !asked[home] {
+		// Nothing is more urgent than what identities are signed with.
+		d.all(ctx, slices.DeleteFunc(slices.Clone(all), func(w wanted) bool { return !w.trust }), steps)
+		all = slices.DeleteFunc(all, func(w wanted) bool { return w.trust })
+	}
 	for _, stage := range bundle.Stages {
 		for _, wave := range waves {
 			d.all(ctx, slices.DeleteFunc(slices.Clone(all), func(w wanted) bool {
@@ -66,6 +72,19 @@ func (d *delivery) correct(ctx context.Context, all []wanted, subjects []Subject
 		return err
 	}
 	return d.failed.err()
+}
+
+// defers leaves an object to the Apply under way if that has not come to it: its
+// turn comes after what it needs.
+func (d *delivery) defers(w wanted) bool {
+	if !d.options.Meanwhile {
+		return false
+	}
+	if k := d.target.knownOf(w.Subject); k != nil && k.want == w.secretHash {
+		return false
+	}
+	d.deferred = append(d.deferred, w.Subject)
+	return true
 }
 
 // lookAll sees the objects: in the watches where they are live, else one by one.

@@ -20,7 +20,11 @@
 //     dry run.
 //   - Only what the inventory lists is pruned, only after every desired object
 //     was applied, and only if it is still ours. Deleting what is gone succeeds.
-//   - No object is deleted to be created anew.
+//   - What was there before us is not taken over unless the set says so; what
+//     another network has never is.
+//   - Nothing that runs, keeps or defines something is deleted to be created
+//     anew: bindings, Jobs and ConfigMaps are, where a field cannot change.
+//   - Secrets of the set are put back before anything else.
 //   - A failing object does not keep the others of its stage back; later stages
 //     do not start. Every failure names its object and has a reason.
 //   - No value of a Secret is received, remembered or part of an error: answers
@@ -29,9 +33,9 @@
 // Not guaranteed: that a healthy stage stays healthy, and that two processes
 // with different sets for one member agree; leader election is the caller's.
 //
-// Fields that others own are left alone because they are not part of what we
-// apply, and server-side apply touches nothing else: webhooks' caBundle and
-// the failurePolicy that istiod turns to Fail (rendered as Fail already),
-// replicas of what an autoscaler scales, the Gateways' annotation
-// gateway.istio.io/controller-version, and every status.
+// Most fields that others own are left alone because they are not part of what
+// we apply, and server-side apply touches nothing else. Those that are part of it
+// and may be taken by others are in [OthersFields] and in a set's [Drift]: they
+// are set when an object is made, and left out of later applies once somebody
+// else owns them.
 package apply

@@ -23,6 +23,8 @@ const (
 	InvalidObject member.Reason = "InvalidObject"
 	// ImmutableField: the change needs a deletion, which only a person may do.
 	ImmutableField member.Reason = "ImmutableField"
+	// NotOurs: the object was there before us and belongs to somebody else.
+	NotOurs member.Reason = "NotOurs"
 	// Conflict: somebody else wrote at the same time.
 	Conflict member.Reason = "Conflict"
 	// Terminating: the object or its namespace is being deleted.
@@ -106,7 +108,7 @@ func Stalls(err error) bool { return err != nil && stalls(member.ReasonOf(err)) 
 // stalls reports whether waiting does not help against a reason.
 func stalls(r member.Reason) bool {
 	switch r {
-	case InvalidSet, InvalidObject, ImmutableField, InventoryTooNew, GatewayAPIMissing, GatewayAPIOwned:
+	case InvalidSet, InvalidObject, ImmutableField, NotOurs, InventoryTooNew, GatewayAPIMissing, GatewayAPIOwned:
 		return true
 	}
 	return r.Stalls()
@@ -141,15 +143,15 @@ func reasonOf(err error) member.Reason {
 	return member.ReasonOf(err)
 }
 
-// mentionsImmutable looks for the API server's own sentence: it has no type for
-// a change of an immutable field.
+// mentionsImmutable looks for the API server's own sentences: it has no type for
+// a change of an immutable field, and another sentence for a binding's role.
 func mentionsImmutable(err error) bool {
 	status := apierrors.APIStatus(nil)
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return false
 	}
 	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool {
-		return strings.Contains(c.Message, validation.FieldImmutableErrorMsg)
+		return strings.Contains(c.Message, validation.FieldImmutableErrorMsg) || strings.Contains(c.Message, "cannot change roleRef")
 	})
 }
 

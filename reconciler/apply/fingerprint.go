@@ -61,6 +61,8 @@ type sight struct {
 	live    fingerprint
 	// by is the field manager that wrote last, statuses aside.
 	by string
+	// at is when, by the API server's clock.
+	at time.Time
 	// network is the value of our label, empty where there is none.
 	network string
 	// applied is when somebody last applied under our name; zero for never.
@@ -86,7 +88,7 @@ func sightOf(o *metav1.ObjectMeta) sight {
 			(entry.Time.Equal(&last) && entry.Manager == FieldManager) {
 			continue
 		}
-		last, s.by = *entry.Time, entry.Manager
+		last, s.by, s.at = *entry.Time, entry.Manager, entry.Time.Time
 	}
 	return s
 }

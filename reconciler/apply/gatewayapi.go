@@ -134,12 +134,3 @@ func othersOf(o *metav1.ObjectMeta) []string {
 	slices.Sort(names)
 	return names
 }
-
-// refusal gives the refusal to write over somebody else's fields its reason.
-func refusal(err error, fields rivalry) error {
-	if fields == takeOver || !apierrors.IsConflict(err) {
-		return err
-	}
-	return &member.Error{Reason: GatewayAPIOwned, Err: err,
-		Doing: "somebody else delivers the Gateway API here: leave it to them with gatewayAPI.owner: Member, or remove it there first"}
-}

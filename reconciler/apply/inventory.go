@@ -145,8 +145,9 @@ func parseHead(raw string) (head, error) {
 	var version struct {
 		Version int `json:"version"`
 	}
+	// Not wrapped: it is what the inventory holds, not an answer that broke off.
 	if err := json.Unmarshal([]byte(raw), &version); err != nil {
-		return head{}, fmt.Errorf("parse the inventory: %w", err)
+		return head{}, fmt.Errorf("parse the inventory: %v", err)
 	}
 	if version.Version > inventoryVersion {
 		return head{}, &member.Error{Reason: InventoryTooNew, Doing: fmt.Sprintf(
@@ -154,7 +155,7 @@ func parseHead(raw string) (head, error) {
 	}
 	var h head
 	if err := json.Unmarshal([]byte(raw), &h); err != nil {
-		return head{}, fmt.Errorf("parse the inventory: %w", err)
+		return head{}, fmt.Errorf("parse the inventory: %v", err)
 	}
 	if h.Version < 1 || h.Inventory == nil && len(h.Parts) == 0 {
 		return head{}, fmt.Errorf("parse the inventory: it has no version or no content")

@@ -158,6 +158,8 @@ func (d *delivery) finish(ctx context.Context, set Set, all []wanted, gone map[S
 		if have := entries[w.key()]; have != nil {
 			entry.Keep = have.Keep
 		}
+		// What somebody else made is theirs when we go.
+		entry.Keep = entry.Keep || d.joined[w.key()]
 		next.Entries = append(next.Entries, entry)
 	}
 	for _, e := range d.inventory.stale(all) {

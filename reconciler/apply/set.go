@@ -43,6 +43,11 @@ type Set struct {
 	// Secrets made at apply time, never part of a bundle (cacerts). They are
 	// delivered before anything else of [bundle.StageControlPlane].
 	Secrets []*unstructured.Unstructured
+	// Drift says what becomes of differences that others made.
+	Drift Drift
+	// Adopt takes over objects that were there before us, in place of refusing
+	// with the reason [NotOurs].
+	Adopt bool
 }
 
 // Defaults of [Options].
@@ -67,6 +72,9 @@ type Options struct {
 	// GoneTimeout is how long a deleted object may take to go before it is
 	// reported as waiting (Apply) or as an error (Remove). Zero: [DefaultGoneTimeout].
 	GoneTimeout time.Duration
+	// Meanwhile lets a [Correct] run beside the Apply of the same set: what that
+	// has not come to is left to it.
+	Meanwhile bool
 	// Progress, where set, is told about each step; it must not block.
 	Progress func(Progress)
 }

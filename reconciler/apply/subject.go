@@ -3,6 +3,7 @@ package apply
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -61,6 +62,9 @@ const (
 	Configured Action = "Configured"
 	// Unchanged: it is as it should be; nothing was written.
 	Unchanged Action = "Unchanged"
+	// Left: others changed or deleted it, and it is left so, because its drift is
+	// only reported or because they keep changing it.
+	Left Action = "Left"
 	// Deleted: it is on its way out, or was gone already.
 	Deleted Action = "Deleted"
 	// Released: it stays, without our fields, because it was there before us, is
@@ -73,9 +77,14 @@ type Change struct {
 	Subject Subject
 	Stage   bundle.Stage
 	Action  Action
-	// By is, for an object that was put back, the field manager that wrote last
-	// beside us ("kubectl-edit"); empty where there is none.
+	// By is, for an object that was put back or left, the field manager that wrote
+	// last beside us ("kubectl-edit"); empty where there is none.
 	By string
+	// At is when that manager wrote, by the API server's clock; zero where By is
+	// empty.
+	At time.Time
+	// Trust: it is a Secret of the set, such as cacerts.
+	Trust bool
 }
 
 // Waiting is an object that is not yet what it should become.
@@ -96,6 +105,8 @@ type Result struct {
 	Waiting []Waiting
 	// Inventory as it now is on the member.
 	Inventory Inventory
+	// Deferred are subjects that [Correct] left to the delivery under way.
+	Deferred []Subject
 }
 
 // Count of the changes with one of the actions; of all without any.

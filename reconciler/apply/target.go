@@ -117,7 +117,8 @@ func (t *Target) observe(ctx context.Context, mesh Mesh, kinds map[schema.GroupV
 		if !shared && t.observeWatched(mapping.Resource, subject, seen, &mu) {
 			continue
 		}
-		selector := ownedBy(mesh)
+		// Of any network: what belongs to another one is not ours to take.
+		selector := LabelNetwork
 		if shared {
 			selector = ""
 		}

@@ -57,6 +57,12 @@ type wanted struct {
 	// secretHash is keyed and never leaves the process; set for every object.
 	secretHash [16]byte
 	object     *unstructured.Unstructured
+	// trust: it is a Secret of the set, what workloads' identities hang on.
+	trust bool
+	// report: what others change is reported and left.
+	report bool
+	// others are the rules about fields that others may take.
+	others []OthersField
 }
 
 // body of the apply. An object that was there before us says so itself, so
@@ -90,11 +96,14 @@ func prepare(set Set, key []byte) ([]wanted, error) {
 		if o.Object.GetLabels()[LabelNetwork] != set.Network {
 			return nil, invalidSet("%s does not carry the label %s=%s", s, LabelNetwork, set.Network)
 		}
-		all = append(all, wanted{Subject: s, stage: o.Stage, wave: waveOf(s), object: o.Object})
+		all = append(all, wanted{
+			Subject: s, stage: o.Stage, wave: waveOf(s), object: o.Object,
+			report: set.Drift.reports(o.Object), others: set.Drift.othersFields(s),
+		})
 	}
 	for _, o := range set.Secrets {
 		all = append(all, wanted{
-			Subject: SubjectOf(o), stage: bundle.StageControlPlane, wave: waveSecrets, object: labelled(o, set.Network),
+			Subject: SubjectOf(o), stage: bundle.StageControlPlane, wave: waveSecrets, object: labelled(o, set.Network), trust: true,
 		})
 	}
 	if err := checkSubjects(all, set.SystemNamespace); err != nil {
