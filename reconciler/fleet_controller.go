@@ -9,6 +9,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/jitter"
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -52,23 +53,41 @@ type fleetReconciler struct {
 	led map[types.NamespacedName]bool
 	// last is what the last look at each repository came to.
 	last map[types.NamespacedName]lastLook
+	// hooks are nil when nothing listens for webhooks; wake makes the controller
+	// look at a fleet, pushed are those that were pushed to since their last look,
+	// and tokens says when each webhook's token was read.
+	hooks  *hooks
+	wake   func(types.NamespacedName)
+	pushed map[types.NamespacedName]bool
+	tokens map[types.NamespacedName]tokenRead
+	swept  sync.Once
+	log    logr.Logger
 }
 
 // Reconcile leads the fleet, or follows the replica that does.
 func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	var f v1alpha1.Fleet
 	if err := r.Get(ctx, request.NamespacedName, &f); err != nil {
-		if apierrors.IsNotFound(err) {
-			r.store.forget(request.NamespacedName)
+		if !apierrors.IsNotFound(err) {
+			return ctrl.Result{}, err
 		}
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		r.store.forget(request.NamespacedName)
+		r.deafen(request.NamespacedName)
+		return ctrl.Result{}, r.sweep(ctx)
 	}
+	r.swept.Do(func() {
+		// Fleets may have gone while nothing ran; what is left of them is only disk.
+		if err := r.sweep(ctx); err != nil {
+			r.log.Info("cannot remove copies of repositories", "error", err.Error())
+		}
+	})
+	path := r.listen(ctx, &f)
 	entered, leave, err := r.replica.Enter(ctx, fleetWork(request.Name))
 	if err != nil {
 		return r.follow(ctx, &f)
 	}
 	defer leave()
-	result, err := r.lead(entered, &f)
+	result, err := r.lead(entered, &f, path)
 	if errors.Is(context.Cause(entered), shard.ErrNotOurs) {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
@@ -76,12 +95,13 @@ func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (
 }
 
 // lead looks at the repository when that is due, publishes what was accepted,
-// and sums up the members.
-func (r *fleetReconciler) lead(ctx context.Context, f *v1alpha1.Fleet) (ctrl.Result, error) {
+// and sums up the members. path is where it listens for the fleet's webhook.
+func (r *fleetReconciler) lead(ctx context.Context, f *v1alpha1.Fleet, path string) (ctrl.Result, error) {
 	if err := r.takeOver(ctx, f); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	before := f.DeepCopy()
+	f.Status.WebhookPath = path
 	outcome := r.reconcile(ctx, f)
 	if err := context.Cause(ctx); err != nil {
 		return ctrl.Result{}, err
@@ -132,6 +152,7 @@ func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, now publi
 	key := client.ObjectKeyFromObject(f)
 	ctx, cancel := context.WithTimeout(ctx, timeoutOf(f))
 	defer cancel()
+	r.takePush(key)
 	held := r.store.fleet(key)
 	found := r.looker.look(ctx, f, held, now)
 	r.looked(f, found)
@@ -161,7 +182,7 @@ func (r *fleetReconciler) look(ctx context.Context, f *v1alpha1.Fleet, now publi
 // due says whether the repository is to be looked at now.
 func (r *fleetReconciler) due(f *v1alpha1.Fleet) bool {
 	requested, ok := meta.ReconcileAnnotationValue(f.Annotations)
-	return r.dueIn(f) <= 0 ||
+	return r.dueIn(f) <= 0 || r.pushWaits(client.ObjectKeyFromObject(f)) ||
 		(ok && requested != f.Status.LastHandledReconcileAt) ||
 		f.Generation != f.Status.ObservedGeneration
 }

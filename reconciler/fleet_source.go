@@ -51,6 +51,19 @@ func (l looker) open(ctx context.Context, f *v1alpha1.Fleet) (*source.Repository
 	return repository, nil
 }
 
+// sweep removes the copies of fleets that are gone.
+func (r *fleetReconciler) sweep(ctx context.Context) error {
+	var all v1alpha1.FleetList
+	if err := r.List(ctx, &all); err != nil {
+		return fmt.Errorf("list fleets: %w", err)
+	}
+	var keys []string
+	for i := range all.Items {
+		keys = append(keys, copyKey(client.ObjectKeyFromObject(&all.Items[i])))
+	}
+	return source.Sweep(r.looker.cache, keys)
+}
+
 // copyKey names the copy of a fleet's repository.
 func copyKey(fleet types.NamespacedName) string { return fleet.String() }
 

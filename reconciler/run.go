@@ -57,6 +57,9 @@ type Options struct {
 	RegistryConfig string
 	// MetricsAddress and HealthAddress to listen on; "0" means not at all.
 	MetricsAddress, HealthAddress string
+	// WebhookAddress to listen on for webhooks of repositories; empty or "0" means
+	// not at all.
+	WebhookAddress string
 	// LeaderElection lets several reconcilers share the work, by Leases on the hub.
 	// Without it this one does all work, and no other may run.
 	LeaderElection bool
@@ -190,6 +193,15 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, repl
 		next:    map[types.NamespacedName]time.Time{},
 		led:     map[types.NamespacedName]bool{},
 		last:    map[types.NamespacedName]lastLook{},
+		wake:    wakes.fleet,
+		pushed:  map[types.NamespacedName]bool{},
+		tokens:  map[types.NamespacedName]tokenRead{},
+		log:     o.Log,
+	}
+	if r.hooks = newHooks(o.WebhookAddress, r.pushedTo); r.hooks != nil {
+		if err := manager.Add(r.hooks); err != nil {
+			return err
+		}
 	}
 	ofFleet := func(_ context.Context, object client.Object) []reconcile.Request {
 		name := object.GetLabels()[fleetLabel]

@@ -42,6 +42,7 @@ replicas share the members; one that is lost is replaced within half a minute.`,
 	opts.fetch.addProxy(cmd)
 	flags.StringVar(&r.RegistryConfig, "registry-config", "", "docker config.json with credentials for registries of charts (default: anonymous)")
 	flags.StringVar(&r.MetricsAddress, "metrics-address", ":8080", "address of the metrics; 0 for none")
+	flags.StringVar(&r.WebhookAddress, "webhook-address", "0", "address for webhooks of repositories, such as :9292; 0 for none")
 	flags.StringVar(&r.HealthAddress, "health-address", ":8081", "address of the health probes; 0 for none")
 	flags.BoolVar(&r.LeaderElection, "leader-elect", true, "share the work with other replicas by Leases on the hub; without it no other may run")
 	flags.StringVar(&r.Replica, "replica", "", "name of this replica in Leases and in members' audit logs, such as its pod's")

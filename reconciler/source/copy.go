@@ -190,8 +190,8 @@ func collect(objects storer.EncodedObjectStorer, hash plumbing.Hash, all map[plu
 func measureCopy(directory string) (packs int, bytes, largest int64, err error) {
 	folder := filepath.Join(directory, "objects", "pack")
 	entries, err := os.ReadDir(folder)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, 0, nil
+	if err != nil {
+		return 0, 0, 0, ignoreNotExist(err)
 	}
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), "tmp_") {
@@ -216,14 +216,21 @@ func Sweep(cache string, keys []string) error {
 		keep[folderOf(key)] = true
 	}
 	entries, err := os.ReadDir(cache)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err != nil {
+		return ignoreNotExist(err)
 	}
 	for _, entry := range entries {
 		name, _, _ := strings.Cut(entry.Name(), ".")
 		if !keep[name] {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(cache, entry.Name())))
 		}
+	}
+	return err
+}
+
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }
