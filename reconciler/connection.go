@@ -2,12 +2,9 @@ package reconciler
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,7 +27,7 @@ type connection struct {
 	member *member.Member
 	target *apply.Target
 	mesh   apply.Mesh
-	// credentials is the version of the kubeconfig Secret that it was made from.
+	// credentials is the version of those that it was made from.
 	credentials string
 
 	mu        sync.Mutex
@@ -142,9 +139,8 @@ func (c *connection) close() {
 
 // connections holds the connection of every member.
 type connections struct {
-	ctx     context.Context // of the process: watches outlive a reconcile
-	hub     client.Reader
-	options member.Options
+	ctx    context.Context // of the process: watches outlive a reconcile
+	access *access
 	// shared says that other replicas may take members over.
 	shared bool
 	wake   chan<- event.GenericEvent
@@ -153,23 +149,23 @@ type connections struct {
 	all map[types.NamespacedName]*connection
 }
 
-func newConnections(ctx context.Context, hub client.Reader, o Options, wake chan<- event.GenericEvent) *connections {
-	return &connections{ctx: ctx, hub: hub, options: o.Member, shared: o.LeaderElection, wake: wake, all: map[types.NamespacedName]*connection{}}
+func newConnections(ctx context.Context, access *access, o Options, wake chan<- event.GenericEvent) *connections {
+	return &connections{ctx: ctx, access: access, shared: o.LeaderElection, wake: wake, all: map[types.NamespacedName]*connection{}}
 }
 
-// get returns the member's connection, made anew when its kubeconfig changed.
+// get returns the member's connection, made anew when its credentials changed.
 func (s *connections) get(ctx context.Context, m *v1alpha1.Member, mesh apply.Mesh) (*connection, *status.Failure) {
-	kubeconfig, version, failure := s.kubeconfig(ctx, m)
+	with, failure := s.access.of(ctx, m)
 	if failure != nil {
 		return nil, failure
 	}
 	name := client.ObjectKeyFromObject(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c := s.all[name]; c != nil && c.credentials == version && c.mesh == mesh {
+	if c := s.all[name]; c != nil && c.credentials == with.version && c.mesh == mesh {
 		return c, nil
 	}
-	config, err := member.Config(kubeconfig, s.options)
+	config, err := with.config()
 	if err != nil {
 		return nil, memberFailure(err)
 	}
@@ -182,44 +178,13 @@ func (s *connections) get(ctx context.Context, m *v1alpha1.Member, mesh apply.Me
 	}
 	if old := s.all[name]; old != nil {
 		old.close()
+		old.member.Close()
 	}
 	s.all[name] = &connection{
-		name: name, member: reached, target: apply.NewTarget(reached), mesh: mesh, credentials: version,
+		name: name, member: reached, target: apply.NewTarget(reached), mesh: mesh, credentials: with.version,
 		drifted: map[apply.Subject]time.Time{},
 	}
 	return s.all[name], nil
-}
-
-// kubeconfig reads the member's credentials from the hub.
-func (s *connections) kubeconfig(ctx context.Context, m *v1alpha1.Member) ([]byte, string, *status.Failure) {
-	ref := m.Spec.Cluster.KubeconfigRef
-	if m.Spec.Cluster.Type != v1alpha1.ClusterKubernetes || ref == nil {
-		return nil, "", &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
-			Message: fmt.Sprintf("clusters of type %q cannot be reached yet: use type Kubernetes with a kubeconfigRef", m.Spec.Cluster.Type)}
-	}
-	var secret corev1.Secret
-	err := s.hub.Get(ctx, types.NamespacedName{Namespace: m.Namespace, Name: ref.Name}, &secret)
-	if apierrors.IsNotFound(err) {
-		return nil, "", &status.Failure{Reason: status.ReasonSecretNotFound, Stalled: true,
-			Message: fmt.Sprintf("spec.cluster.kubeconfigRef names the Secret %q, which is not in namespace %q of the hub", ref.Name, m.Namespace)}
-	}
-	if err != nil {
-		return nil, "", hubFailure("read Secret "+ref.Name, err)
-	}
-	for _, key := range kubeconfigKeys(ref.Key) {
-		if data, ok := secret.Data[key]; ok {
-			return data, string(secret.UID) + "/" + secret.ResourceVersion, nil
-		}
-	}
-	return nil, "", &status.Failure{Reason: status.ReasonSecretNotFound, Stalled: true,
-		Message: fmt.Sprintf("Secret %q has none of the keys %q", ref.Name, kubeconfigKeys(ref.Key))}
-}
-
-func kubeconfigKeys(key string) []string {
-	if key != "" {
-		return []string{key}
-	}
-	return []string{"value", "value.yaml"}
 }
 
 // watch keeps one drift watch running for the connection.

@@ -56,7 +56,9 @@ func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, s
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: as for fleets.
 		store:  store, authority: authority,
-		connections: newConnections(ctx, manager.GetAPIReader(), o, wake),
+		connections: newConnections(ctx, &access{
+			hub: manager.GetAPIReader(), self: manager.GetConfig(), namespace: o.Namespace, options: o.Member,
+		}, o, wake),
 		fullCompare: o.FullCompare,
 		now:         time.Now,
 		live:        manager.GetAPIReader(),

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -157,6 +158,8 @@ func checkUser(u *api.AuthInfo) error {
 // notToken keeps a token from becoming more than one header line.
 func notToken(r rune) bool { return r <= ' ' || r >= 0x7f }
 
+func userAgent(o Options) string { return cmp.Or(o.UserAgent, DefaultUserAgent) }
+
 func rebuild(c *api.Cluster, u *api.AuthInfo, o Options) *rest.Config {
 	config := &rest.Config{
 		Host:        c.Server,
@@ -168,13 +171,10 @@ func rebuild(c *api.Cluster, u *api.AuthInfo, o Options) *rest.Config {
 			CertData:   u.ClientCertificateData,
 			KeyData:    u.ClientKeyData,
 		},
-		UserAgent: o.UserAgent,
+		UserAgent: userAgent(o),
 		// The server decides how much it takes (priority and fairness); we bound
 		// what is in flight. A client-side rate would only add latency.
 		QPS: -1,
-	}
-	if config.UserAgent == "" {
-		config.UserAgent = DefaultUserAgent
 	}
 	if c.ProxyURL != "" {
 		config.Proxy = proxy(c.ProxyURL)

@@ -40,6 +40,9 @@ const (
 	KindMissing Reason = "KindMissing"
 	// Fenced: another replica of isthmus works on the member now; nothing was sent.
 	Fenced Reason = "Fenced"
+	// HubProtected: the member is the hub, and the call would change what isthmus
+	// itself lives from; nothing was sent.
+	HubProtected Reason = "HubProtected"
 	// Canceled: the caller gave up.
 	Canceled Reason = "Canceled"
 	// Unclassified: none of the others.
@@ -49,7 +52,7 @@ const (
 // Stalls reports whether waiting does not help: somebody has to act.
 func (r Reason) Stalls() bool {
 	switch r {
-	case KubeconfigRefused, CertificateRejected, CredentialsRejected, AccessDenied:
+	case KubeconfigRefused, CertificateRejected, CredentialsRejected, AccessDenied, HubProtected:
 		return true
 	}
 	return false

@@ -1,0 +1,94 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+)
+
+// access is how members are reached, whatever the type of their cluster.
+type access struct {
+	hub client.Reader
+	// self is the hub's own configuration, for a member that is the hub.
+	self      *rest.Config
+	namespace string // of isthmus on the hub
+	options   member.Options
+}
+
+// credentials are what a connection to one member is made from.
+type credentials struct {
+	// version changes with the credentials: a connection of another version is
+	// not used any more.
+	version string
+	// config makes the configuration, without a call to anybody.
+	config func() (*rest.Config, error)
+}
+
+// of reads the member's credentials from the hub. It makes no call to the member.
+func (a *access) of(ctx context.Context, m *v1alpha1.Member) (credentials, *status.Failure) {
+	cluster := m.Spec.Cluster
+	switch {
+	case cluster.Type == v1alpha1.ClusterKubernetes && cluster.KubeconfigRef != nil:
+		return a.ofKubeconfig(ctx, m.Namespace, *cluster.KubeconfigRef)
+	case cluster.Type == v1alpha1.ClusterHub:
+		return a.ofHub(), nil
+	}
+	return credentials{}, &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
+		Message: fmt.Sprintf("clusters of type %q cannot be reached yet: use type Kubernetes with a kubeconfigRef", cluster.Type)}
+}
+
+func (a *access) ofHub() credentials {
+	return credentials{version: "hub", config: func() (*rest.Config, error) {
+		return member.Hub(a.self, a.namespace, a.options), nil
+	}}
+}
+
+func (a *access) ofKubeconfig(ctx context.Context, namespace string, ref v1alpha1.SecretKeyReference) (credentials, *status.Failure) {
+	secret, failure := a.secret(ctx, namespace, ref.Name, "spec.cluster.kubeconfigRef")
+	if failure != nil {
+		return credentials{}, failure
+	}
+	for _, key := range kubeconfigKeys(ref.Key) {
+		if data, ok := secret.Data[key]; ok {
+			return credentials{version: versionOf(secret), config: func() (*rest.Config, error) {
+				return member.Config(data, a.options)
+			}}, nil
+		}
+	}
+	return credentials{}, &status.Failure{Reason: status.ReasonSecretNotFound, Stalled: true,
+		Message: fmt.Sprintf("Secret %q has none of the keys %q", ref.Name, kubeconfigKeys(ref.Key))}
+}
+
+// secret reads a Secret beside the Member that one of its fields names.
+func (a *access) secret(ctx context.Context, namespace, name, field string) (*corev1.Secret, *status.Failure) {
+	var secret corev1.Secret
+	err := a.hub.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, &status.Failure{Reason: status.ReasonSecretNotFound, Stalled: true,
+			Message: fmt.Sprintf("%s names the Secret %q, which is not in namespace %q of the hub", field, name, namespace)}
+	}
+	if err != nil {
+		return nil, hubFailure("read Secret "+name, err)
+	}
+	return &secret, nil
+}
+
+func versionOf(secret *corev1.Secret) string {
+	return string(secret.UID) + "/" + secret.ResourceVersion
+}
+
+func kubeconfigKeys(key string) []string {
+	if key != "" {
+		return []string{key}
+	}
+	return []string{"value", "value.yaml"}
+}
