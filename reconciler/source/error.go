@@ -113,6 +113,9 @@ func (r Reason) Transient() bool {
 // classify turns an error of a fetch into one that says what to do.
 func classify(ctx context.Context, err error, options Options) error {
 	var known *Error
+	if full := ofDisk(err, options); full != nil {
+		return full
+	}
 	switch {
 	case errors.As(err, &known), errors.Is(err, errBrokenCopy):
 		return err

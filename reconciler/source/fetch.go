@@ -181,6 +181,10 @@ func (f *fetcher) transfer(ctx context.Context, tip advertised, depth int) error
 			from = sideband.NewDemuxer(sideband.Sideband, response)
 		}
 		err = storePack(ctx, f.directory, from, f.limits)
+		if err != nil && f.url.Scheme == "file" {
+			// Closing waits for git, which waits for somebody to read the rest.
+			_, _ = io.Copy(io.Discard, response)
+		}
 		err = errors.Join(err, response.Close())
 	}
 	if f.meter.over.Load() {

@@ -46,10 +46,13 @@ func folderOf(key string) string {
 // answer leaves the local copy as it was.
 func (r *Repository) Fetch(ctx context.Context, accepted string) (Head, error) {
 	found, err := r.fetch(ctx, accepted)
+	if full := ofDisk(err, r.options); full != nil {
+		return Head{}, full
+	}
 	if !errors.Is(err, errBrokenCopy) {
 		return found, err
 	}
-	// The copy is only a cache: after a crash or a full disk, make it anew, once.
+	// The copy is only a cache: after a crash, make it anew, once.
 	if err := os.RemoveAll(r.directory); err != nil {
 		return Head{}, fmt.Errorf("remove broken copy of %q: %w", r.options.URL, err)
 	}
