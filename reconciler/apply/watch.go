@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 const (
@@ -23,6 +24,10 @@ const (
 	// to twice as long. Fifteen minutes keep twenty watches at about one request a
 	// minute; a dead connection is noticed by HTTP/2 pings long before.
 	watchTimeout = 15 * time.Minute
+	// watchRate, per second, and watchBurst are how often one kind is watched anew.
+	// A reflector asks again at once when its watch has expired, for ever if every
+	// watch does; a watch that is well lasts for minutes.
+	watchRate, watchBurst = 0.1, 5
 	// retryKinds is how often kinds that are not served are looked for.
 	retryKinds = 30 * time.Second
 )
@@ -175,6 +180,7 @@ type view struct {
 }
 
 func (v *view) run(ctx context.Context, client metadata.Getter, selector string) {
+	pace := flowcontrol.NewTokenBucketRateLimiter(watchRate, watchBurst)
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = selector
@@ -184,6 +190,9 @@ func (v *view) run(ctx context.Context, client metadata.Getter, selector string)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.LabelSelector = selector
+			if err := pace.Wait(ctx); err != nil {
+				return nil, err
+			}
 			events, err := client.Watch(ctx, o)
 			v.setLive(err == nil)
 			return events, err

@@ -257,6 +257,45 @@ func TestMissedWhileAway(t *testing.T) {
 	}
 }
 
+// TestExpiringWatchesAreFew answers every watch with 410, as a server does whose
+// history is lost: each kind is asked a few times, and not as fast as it answers.
+func TestExpiringWatchesAreFew(t *testing.T) {
+	t.Parallel()
+	g := guard(t, "expiring")
+	g.wire.Reset()
+	g.wire.Rule(func(c membertest.Call) membertest.Fate {
+		if c.Watch() {
+			return membertest.Expire
+		}
+		return membertest.Pass
+	})
+	g.wire.CutWatches()
+	perKind := map[string]int{}
+	eventually(t, "some kind to be asked as often as it may be at once", func() bool {
+		clear(perKind)
+		for _, c := range g.wire.Calls() {
+			if c.Watch() {
+				perKind[c.Path]++
+			}
+		}
+		for _, n := range perKind {
+			if n >= watchBurst {
+				return true
+			}
+		}
+		return false
+	})
+	time.Sleep(time.Second) // in which nothing may happen any more
+	clear(perKind)
+	for _, c := range g.wire.Calls() {
+		if c.Watch() {
+			if perKind[c.Path]++; perKind[c.Path] > 3*watchBurst {
+				t.Fatalf("%s is watched more than %d times", c.Path, 3*watchBurst)
+			}
+		}
+	}
+}
+
 func TestCorrectionLatency(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a hundred cases")
