@@ -54,7 +54,11 @@ func TestKilled(t *testing.T) {
 		k.atRandom(t, 8)
 		k.gone(t, west)
 	})
-	t.Run("nothing is orphaned", func(t *testing.T) { k.assertAsBefore(t, before) })
+	t.Run("nothing is orphaned", func(t *testing.T) {
+		for _, name := range names(k.rig) {
+			assertNoOrphans(t, k.rig, name, before[name])
+		}
+	})
 	t.Logf("killed %d times", k.count)
 	if k.count < leastKills {
 		t.Errorf("killed %d times, want at least %d", k.count, leastKills)
@@ -196,8 +200,15 @@ func (k *kills) converge(t *testing.T, commit string) {
 func (k *kills) gone(t *testing.T, name string) {
 	t.Helper()
 	process := start(t, k.rig, nil)
+	waitGone(t, k.rig, name)
+	process.kill()
+}
+
+// waitGone waits until a member has left.
+func waitGone(t *testing.T, r *rig.Rig, name string) {
+	t.Helper()
 	check(t, rig.Eventually(t.Context(), 3*time.Minute, func() error {
-		m, err := k.rig.Member(t.Context(), name)
+		m, err := r.Member(t.Context(), name)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -206,18 +217,17 @@ func (k *kills) gone(t *testing.T, name string) {
 		}
 		return fmt.Errorf("%s is still there: %s", name, rig.Condition(m.Status.Conditions, "Ready"))
 	}))
-	process.kill()
 }
 
-// assertAsBefore compares what the members have with what they had. A
-// workload's namespace stays: it may hold what is not ours.
-func (k *kills) assertAsBefore(t *testing.T, before map[string][]string) {
+// assertNoOrphans compares what a member has after it has left with what it had
+// before it joined. A workload's namespace stays: it may hold what is not ours.
+func assertNoOrphans(t *testing.T, r *rig.Rig, name string, before []string) {
 	t.Helper()
-	for name, now := range objects(t, k.rig) {
-		for _, object := range added(before[name], now) {
-			if !slices.Contains([]string{"namespaces /shop", "serviceaccounts shop/default", "configmaps shop/kube-root-ca.crt"}, object) {
-				t.Errorf("orphaned on %s: %s", name, object)
-			}
+	after, err := r.Members[name].Objects(t.Context())
+	check(t, err)
+	for _, object := range added(before, after) {
+		if !slices.Contains([]string{"namespaces /shop", "serviceaccounts shop/default", "configmaps shop/kube-root-ca.crt"}, object) {
+			t.Errorf("orphaned on %s: %s", name, object)
 		}
 	}
 }
