@@ -36,6 +36,9 @@ type connection struct {
 	// done is the fingerprint of the set last applied whole by this process.
 	done     string
 	compared time.Time
+	// log of the drift, and the delivery under way; nil for none.
+	log   driftLog
+	under *underWay
 	// identity of the cluster, see identify.
 	identity identity
 }
@@ -78,13 +81,8 @@ func (c *connection) due(d demand) work {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := work{fingerprint: d.fingerprint, repeat: c.done == d.fingerprint, now: d.now}
-	for subject, seen := range c.drifted {
-		w.subjects = append(w.subjects, subject)
-		if w.seen.IsZero() || seen.Before(w.seen) {
-			w.seen = seen
-		}
-	}
-	c.drifted = map[apply.Subject]time.Time{}
+	c.log.contests.settle(d.now)
+	w.subjects, w.seen = c.take(d.now)
 	w.full = w.repeat && d.now.Sub(c.compared) >= d.fullCompare
 	switch {
 	case !w.repeat, w.full, d.requestedAt != d.handledAt, d.waiting:
@@ -97,6 +95,76 @@ func (c *connection) due(d demand) work {
 		w.gatewayTimeout = time.Second
 	}
 	return w
+}
+
+// take takes the drift that may be corrected now, and when the oldest of it was
+// seen. The caller holds mu.
+func (c *connection) take(now time.Time) (subjects []apply.Subject, oldest time.Time) {
+	for subject, seen := range c.drifted {
+		if c.log.contests.held(subject, now) {
+			continue
+		}
+		delete(c.drifted, subject)
+		subjects = append(subjects, subject)
+		if oldest.IsZero() || seen.Before(oldest) {
+			oldest = seen
+		}
+	}
+	return subjects, oldest
+}
+
+// takeUnderWay is the delivery under way, and the drift to correct beside it.
+func (c *connection) takeUnderWay(now time.Time) (*underWay, []apply.Subject) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.under == nil {
+		return nil, nil
+	}
+	subjects, _ := c.take(now)
+	return c.under, subjects
+}
+
+func (c *connection) setUnderWay(u *underWay) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.under = u
+}
+
+// holds tells which objects are contested and not to be put back now.
+func (c *connection) holds(s apply.Subject) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.log.contests.held(s, time.Now())
+}
+
+// found takes over what a call found.
+func (c *connection) found(result apply.Result, repeat bool, now time.Time) (notes []note, reported, contested []v1alpha1.DriftedObject) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, change := range result.Changes {
+		if change.Action == apply.Left && c.log.contests.held(change.Subject, now) {
+			c.drifted[change.Subject] = now // until its time comes
+		}
+	}
+	notes = c.log.take(result, repeat, now)
+	return notes, c.log.reported(), c.log.contested()
+}
+
+// nextLook is how soon drift that is left needs a look; zero for none.
+func (c *connection) nextLook(now time.Time) time.Duration {
+	const soon = 100 * time.Millisecond
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for subject := range c.drifted {
+		if !c.log.contests.held(subject, now) {
+			return soon
+		}
+	}
+	at := c.log.contests.nextLook(now)
+	if at.IsZero() {
+		return 0
+	}
+	return max(at.Sub(now), soon)
 }
 
 // applied records that a set was applied whole.
@@ -199,8 +267,11 @@ func (s *connections) watch(c *connection) {
 	go func() {
 		for ctx.Err() == nil {
 			err := apply.Watch(ctx, c.target, c.mesh, func(subjects []apply.Subject) {
-				c.drift(subjects, time.Now())
-				s.wakeUp(c.name)
+				now := time.Now()
+				c.drift(subjects, now)
+				if !c.meanwhile(now) {
+					s.wakeUp(c.name)
+				}
 			})
 			if err != nil && ctx.Err() == nil {
 				log.FromContext(ctx).Info("watch ended", "member", c.name.Name, "reason", member.ReasonOf(err))

@@ -96,7 +96,7 @@ func (r *memberReconciler) reconcile(ctx context.Context, request ctrl.Request) 
 	if err := report.write(ctx, outcome); err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.again(outcome)
+	return r.again(outcome, report.within)
 }
 
 // outcomeOf starts from what the status records of earlier runs.
@@ -110,17 +110,21 @@ func (r *memberReconciler) outcomeOf(m *v1alpha1.Member) status.Member {
 }
 
 // again says when to come back: by the queue's growing delays after a failure
-// that time may mend.
-func (r *memberReconciler) again(outcome status.Member) (ctrl.Result, error) {
+// that time may mend. Within is how soon drift needs a look; zero for none.
+func (r *memberReconciler) again(outcome status.Member, within time.Duration) (ctrl.Result, error) {
+	after := jitter.JitteredIntervalDuration(r.fullCompare)
 	switch {
 	case outcome.Failure != nil && outcome.Failure.Stalled:
 		return ctrl.Result{RequeueAfter: stalledRetry}, nil
 	case outcome.Failure != nil:
 		return ctrl.Result{}, fmt.Errorf("%s: %s", outcome.Failure.Reason, outcome.Failure.Message)
 	case outcome.Waiting != "":
-		return ctrl.Result{RequeueAfter: gatewayRetry}, nil
+		after = gatewayRetry
 	}
-	return ctrl.Result{RequeueAfter: jitter.JitteredIntervalDuration(r.fullCompare)}, nil
+	if within > 0 {
+		after = min(after, within)
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
 }
 
 // deliver connects, makes the member's CA and applies what is due.
@@ -140,8 +144,10 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
 		return outcome
 	}
+	set.Drift, set.Adopt = driftPolicy(want.network, m), m.Annotations[apply.AdoptAnnotation] == apply.AdoptExisting
+	set.Drift.Hold = c.holds
 	work := c.due(demand{
-		fingerprint: want.bundle.Digest + "/" + chain.String(),
+		fingerprint: want.bundle.Digest + "/" + chain.String() + "/" + fingerprintOf(set.Drift, set.Adopt),
 		requestedAt: m.Annotations[meta.ReconcileRequestAnnotation],
 		handledAt:   m.Status.LastHandledReconcileAt,
 		waiting:     readyIsWaiting(m),
@@ -160,8 +166,10 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	case stepCorrect:
 		outcome = r.correct(ctx, c, set, work, outcome, report)
 	case stepNothing:
+		report.drifted(c, apply.Result{}, work) // a contest may have ended
 		outcome.Applied = want.commit
 	}
+	report.within = c.nextLook(r.now())
 	if outcome.Failure == nil {
 		report.delivered(want, chain, m)
 	}
@@ -174,9 +182,11 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 		c.target.Doubt()
 	}
 	follow := report.follow(ctx, outcome)
+	c.setUnderWay(&underWay{ctx: ctx, set: set, report: report})
 	result, err := apply.Apply(ctx, c.target, set, apply.Options{Progress: follow.progress, GatewayTimeout: work.gatewayTimeout})
+	c.setUnderWay(nil)
 	follow.stop()
-	report.changed(result, work)
+	report.drifted(c, result, work)
 	outcome.Objects = len(result.Inventory.Entries)
 	if err != nil {
 		c.redo(work)
@@ -195,7 +205,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 // correct puts single objects back that somebody else changed.
 func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply.Set, work work, outcome status.Member, report *report) status.Member {
 	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
-	report.changed(result, work)
+	report.drifted(c, result, work)
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)

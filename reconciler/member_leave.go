@@ -43,7 +43,7 @@ func (r *memberReconciler) leave(ctx context.Context, m *v1alpha1.Member, report
 		if err := report.write(ctx, outcome); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err)
 		}
-		return r.again(outcome)
+		return r.again(outcome, 0)
 	}
 	r.connections.drop(client.ObjectKeyFromObject(m))
 	forgetMember(m.Name)

@@ -26,6 +26,14 @@ var (
 		Name: "isthmus_drift_corrected_total",
 		Help: "Objects that were put back because somebody else changed or deleted them.",
 	}, []string{"member"})
+	driftDetected = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "isthmus_drift_detected_total",
+		Help: "Changes of others that were noticed, by what became of them (DriftCorrected, DriftReported, TrustMaterialChanged).",
+	}, []string{"member", "reason"})
+	conflicts = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "isthmus_conflicts_total",
+		Help: "Contests about an object that somebody keeps changing.",
+	}, []string{"member"})
 	driftLatency = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "isthmus_drift_latency_seconds",
 		Help:    "Time from the report of a change to its correction.",
@@ -42,7 +50,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftLatency, certificateExpiry)
+	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry)
 }
 
 // countFetch counts a look at a repository.
@@ -68,6 +76,14 @@ func observeMember(m *v1alpha1.Member) {
 	}
 }
 
+func countDrift(member, reason string) {
+	if reason == ReasonDriftContested {
+		conflicts.WithLabelValues(member).Inc()
+		return
+	}
+	driftDetected.WithLabelValues(member, reason).Inc()
+}
+
 func observeDrift(member string, w work, now time.Time) {
 	driftCorrected.WithLabelValues(member).Inc()
 	if !w.seen.IsZero() {
@@ -76,7 +92,7 @@ func observeDrift(member string, w work, now time.Time) {
 }
 
 func forgetMember(name string) {
-	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, certificateExpiry.MetricVec} {
+	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec} {
 		vec.DeletePartialMatch(prometheus.Labels{"member": name})
 	}
 }

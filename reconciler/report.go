@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
@@ -20,16 +20,16 @@ import (
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
-// ReasonDriftCorrected is the reason of the event for an object that was put back.
-const ReasonDriftCorrected = "DriftCorrected"
-
 // report writes the status of one member: once at the end of a reconcile, and
 // in between only to say what a long one waits for.
 type report struct {
 	hub    client.Client
 	events record.EventRecorder
 	member *v1alpha1.Member
+	// within is how soon drift needs a look; zero for none.
+	within time.Duration
 
+	// mu is held while the member's status changes.
 	mu sync.Mutex
 	// written is the member as the hub last had it: the base of the next patch.
 	written *v1alpha1.Member
@@ -62,6 +62,8 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 
 // delivered records what the member now has.
 func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	revision := source.Revision(want.branch, want.commit)
 	m.Status.AttemptedRevision, m.Status.AppliedRevision = revision, revision
 	m.Status.Digest, m.Status.Release = want.bundle.Digest, want.bundle.Release
@@ -71,36 +73,6 @@ func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) 
 	}
 	if requested, ok := meta.ReconcileAnnotationValue(m.Annotations); ok {
 		m.Status.LastHandledReconcileAt = requested
-	}
-}
-
-// changed counts and announces what was put back. Changes of a set that had not
-// been applied before are delivery, not drift.
-func (r *report) changed(result apply.Result, w work) {
-	if !w.repeat {
-		return
-	}
-	for _, change := range result.Changes {
-		if change.Action != apply.Created && change.Action != apply.Configured {
-			continue
-		}
-		drift := r.member.Status.Drift
-		if drift == nil {
-			drift = &v1alpha1.DriftStatus{}
-			r.member.Status.Drift = drift
-		}
-		now := metav1.Now()
-		drift.Corrected++
-		drift.LastCorrected, drift.LastObject = &now, change.Subject.String()
-		observeDrift(r.member.Name, w, now.Time)
-		what := "edited"
-		if change.Action == apply.Created {
-			what = "deleted"
-		}
-		if change.By != "" {
-			what += " by " + change.By
-		}
-		r.events.Event(r.member, corev1.EventTypeNormal, ReasonDriftCorrected, fmt.Sprintf("put back %s: %s", change.Subject, what))
 	}
 }
 
