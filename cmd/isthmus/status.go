@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 
@@ -129,11 +130,29 @@ func list[T any](ctx context.Context, hub dynamic.Interface, namespace, resource
 	}
 	out := make([]T, len(found.Items))
 	for i, item := range found.Items {
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(item.Object, &out[i]); err != nil {
+		convert := runtime.DefaultUnstructuredConverter.FromUnstructured
+		if convert(item.Object, &out[i]) == nil {
+			continue
+		}
+		// One object must not hide the others. The reconciler leaves it out, too.
+		var fresh T
+		out[i] = fresh
+		if err := convert(unreadable(item), &out[i]); err != nil {
 			return nil, fmt.Errorf("read %s %q: %w", resource, item.GetName(), err)
 		}
 	}
 	return out, nil
+}
+
+// unreadable is what is told of an object whose fields cannot be read.
+func unreadable(item unstructured.Unstructured) map[string]any {
+	return map[string]any{
+		"metadata": map[string]any{"name": item.GetName()},
+		"status": map[string]any{"conditions": []any{map[string]any{
+			"type": "Ready", "status": "False", "reason": "Unreadable",
+			"message": "cannot be read, and isthmus leaves it out: restore the CRDs of isthmus, then delete or mend it",
+		}}},
+	}
 }
 
 // newHubReport sums up fleets and members, both sorted by name.

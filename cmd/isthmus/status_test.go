@@ -95,6 +95,15 @@ func TestStatus(t *testing.T) {
 			code:   1,
 		},
 		{
+			reason:  "an object that cannot be read hides no other, and its values do not show",
+			fleets:  object("Fleet", "prod", "", ready("True", "Applied", "all members ready")),
+			members: object("Member", "aks-bad", `"maintenanceWindows":[{"duration":"canary"}]`, "") + "," + weu,
+			stdout: "NAME     NETWORK  RELEASE  OBJECTS  READY  STATUS\n" +
+				"aks-bad           -        0        False  cannot be read, and isthmus leaves it out: restore the CRDs of isthmus, then delete or mend it\n" +
+				"aks-weu  prod     1.30.4   61       True   applied 61 objects at 4f2c9e1\n",
+			code: 1,
+		},
+		{
 			reason: "a hub with nothing in it",
 			stderr: "isthmus: no members in namespace isthmus-system of the hub\n" +
 				"isthmus: no fleet in namespace isthmus-system of the hub\n" +
