@@ -1,24 +1,44 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8slabels "k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler"
 )
+
+var kustomizeLock sync.Mutex
 
 // deployed returns what deploy/ installs, as YAML by "Kind/name".
 func deployed(t *testing.T) map[string][]byte {
 	t.Helper()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../../deploy")
+	return built(t, "../../deploy")
+}
+
+// built returns what a folder installs, as YAML by "Kind/name".
+func built(t *testing.T, folder string) map[string][]byte {
+	t.Helper()
+	// Kustomize keeps state that all builds of a process share.
+	kustomizeLock.Lock()
+	defer kustomizeLock.Unlock()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,5 +145,109 @@ func TestDeploymentAsksForLittle(t *testing.T) {
 		if slices.Contains(rule.Resources, "configmaps") && !slices.Equal(rule.Verbs, []string{"create"}) && !slices.Equal(rule.ResourceNames, []string{reconciler.StateName}) {
 			t.Errorf("any ConfigMap may be used: %v", rule)
 		}
+	}
+}
+
+// TestDeploymentHA: two replicas that may be on two nodes, of which one stays.
+func TestDeploymentHA(t *testing.T) {
+	t.Parallel()
+	// As docs/scale.md has it.
+	files := filesys.MakeFsOnDisk()
+	folder, err := os.MkdirTemp(".", "ha-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if err := files.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte("resources: [../../../deploy]\ncomponents: [../../../deploy/ha]\n")); err != nil {
+		t.Fatal(err)
+	}
+	objects := built(t, folder)
+	deployment := decode[appsv1.Deployment](t, objects, "Deployment/isthmus")
+	if n := deployment.Spec.Replicas; n == nil || *n < 2 {
+		t.Errorf("replicas: %v", n)
+	}
+	if s := deployment.Spec.Strategy; s.Type != appsv1.RollingUpdateDeploymentStrategyType || s.RollingUpdate == nil || s.RollingUpdate.MaxUnavailable.IntValue() != 0 {
+		t.Errorf("an update takes replicas away before others take part: %+v", s)
+	}
+	volume := decode[corev1.PersistentVolumeClaim](t, objects, "PersistentVolumeClaim/isthmus-vault")
+	if !slices.Equal(volume.Spec.AccessModes, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}) {
+		t.Errorf("the vault is mounted by one node only: %v", volume.Spec.AccessModes)
+	}
+	labels := deployment.Spec.Template.Labels
+	budget := decode[policyv1.PodDisruptionBudget](t, objects, "PodDisruptionBudget/isthmus")
+	selectors := []*metav1.LabelSelector{budget.Spec.Selector}
+	for _, spread := range deployment.Spec.Template.Spec.TopologySpreadConstraints {
+		selectors = append(selectors, spread.LabelSelector)
+	}
+	if len(selectors) < 2 {
+		t.Error("replicas are not spread")
+	}
+	for _, selector := range selectors {
+		s, err := metav1.LabelSelectorAsSelector(selector)
+		if err != nil || s.Empty() || !s.Matches(k8slabels.Set(labels)) {
+			t.Errorf("%v does not select the pods: %v", selector, err)
+		}
+	}
+}
+
+// TestDeploymentLimitsMemory: Go has to know the container's limit, and keep off
+// it; without, the kernel ends the process where a collection would have done.
+func TestDeploymentLimitsMemory(t *testing.T) {
+	container := decode[appsv1.Deployment](t, deployed(t), "Deployment/isthmus").Spec.Template.Spec.Containers[0]
+	i := slices.IndexFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == memoryLimitVariable })
+	if i < 0 || container.Env[i].ValueFrom == nil || container.Env[i].ValueFrom.ResourceFieldRef == nil || container.Env[i].ValueFrom.ResourceFieldRef.Resource != "limits.memory" {
+		t.Fatalf("%s is not the container's limit: %+v", memoryLimitVariable, container.Env)
+	}
+	limit := container.Resources.Limits.Memory().Value()
+	t.Setenv("GOMEMLIMIT", "")
+	t.Setenv(memoryLimitVariable, strconv.FormatInt(limit, 10))
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	if err := limitMemory(); err != nil {
+		t.Fatal(err)
+	}
+	if got := debug.SetMemoryLimit(-1); limit == 0 || got > limit*95/100 || got < limit*8/10 {
+		t.Errorf("Go is limited to %d of %d bytes", got, limit)
+	}
+	t.Setenv(memoryLimitVariable, "lots")
+	if limitMemory() == nil {
+		t.Error("a limit that is no number is accepted")
+	}
+}
+
+// TestOneStorageVersion: of each kind one version is stored, and it is the one
+// that this isthmus reads and writes. A second one needs a conversion, see
+// docs/decisions/0009-api-versions.md.
+func TestOneStorageVersion(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for name, data := range deployed(t) {
+		if !strings.HasPrefix(name, "CustomResourceDefinition/") {
+			continue
+		}
+		found++
+		var crd struct {
+			Spec struct {
+				Versions []struct {
+					Name            string
+					Served, Storage bool
+				}
+			}
+		}
+		if err := yaml.Unmarshal(data, &crd); err != nil {
+			t.Fatal(err)
+		}
+		var stored []string
+		for _, version := range crd.Spec.Versions {
+			if version.Storage {
+				stored = append(stored, version.Name)
+			}
+		}
+		if !slices.Equal(stored, []string{v1alpha1.GroupVersion.Version}) {
+			t.Errorf("%s stores %v", name, stored)
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d CRDs", found)
 	}
 }

@@ -60,6 +60,9 @@ func runReconciler(ctx context.Context, opts runOptions) error {
 	if opts.reconciler.VaultDirectory == "" {
 		return withHint(errors.New("no vault given"), "name a folder that only you can read with --vault")
 	}
+	if err := limitMemory(); err != nil {
+		return err
+	}
 	config, err := opts.hub.config()
 	if err != nil {
 		return err

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+)
+
+// memoryLimitVariable is the memory that the process may use, in bytes, as the
+// downward API tells a container.
+const memoryLimitVariable = "ISTHMUS_MEMORY_LIMIT"
+
+// limitMemory makes Go collect garbage harder before the kernel ends the
+// process. A GOMEMLIMIT that somebody has set counts more.
+func limitMemory() error {
+	text := os.Getenv(memoryLimitVariable)
+	if text == "" || os.Getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	limit, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || limit <= 0 {
+		return withHint(fmt.Errorf("%s: %q is no number of bytes", memoryLimitVariable, text), "give it the container's memory limit, or leave it out")
+	}
+	// A tenth is left for what Go does not count: code, stacks of C, the kernel.
+	debug.SetMemoryLimit(limit / 10 * 9)
+	return nil
+}
