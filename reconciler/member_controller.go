@@ -243,6 +243,25 @@ func (r *memberReconciler) claim(ctx context.Context, m *v1alpha1.Member, uid st
 	}
 	r.claims.Lock()
 	defer r.claims.Unlock()
+	if failure := r.claimed(ctx, m, uid); failure != nil {
+		return failure
+	}
+	m.Status.ClusterUID = uid
+	if err := report.write(ctx, outcome); err != nil {
+		return hubFailure("record the cluster", err)
+	}
+	// Another replica may have done the same for another member since. Then nobody
+	// keeps the cluster, and one of the two is first at the next try.
+	failure := r.claimed(ctx, m, uid)
+	if failure != nil {
+		failure.Stalled = false
+		m.Status.ClusterUID = ""
+	}
+	return failure
+}
+
+// claimed fails when another member has the cluster.
+func (r *memberReconciler) claimed(ctx context.Context, m *v1alpha1.Member, uid string) *status.Failure {
 	var all v1alpha1.MemberList
 	if err := r.live.List(ctx, &all, client.InNamespace(m.Namespace)); err != nil {
 		return hubFailure("list Members", err)
@@ -252,10 +271,6 @@ func (r *memberReconciler) claim(ctx context.Context, m *v1alpha1.Member, uid st
 			return &status.Failure{Reason: status.ReasonClusterClaimed, Stalled: true,
 				Message: fmt.Sprintf("the cluster behind this member is already the member %q: give this one another cluster or remove it", other.Name)}
 		}
-	}
-	m.Status.ClusterUID = uid
-	if err := report.write(ctx, outcome); err != nil {
-		return hubFailure("record the cluster", err)
 	}
 	return nil
 }

@@ -16,8 +16,9 @@ import (
 type accepted struct {
 	commit   string
 	branch   string
-	path     string // of the fleet in the repository
-	only     string // is the one member to work on; empty for all
+	path     string          // of the fleet in the repository
+	only     string          // is the one member to work on; empty for all
+	others   map[string]bool // networks of the members that are none of ours
 	networks []*v1alpha1.ApplicationNetwork
 	members  []*v1alpha1.Member
 	bundles  map[string]bundle.Bundle // by member name
@@ -94,9 +95,14 @@ func (a *accepted) keepOnly(name string) {
 	if name == "" {
 		return
 	}
-	a.only = name
+	a.only, a.others = name, map[string]bool{}
 	a.members = slices.DeleteFunc(slices.Clone(a.members), func(m *v1alpha1.Member) bool { return m.Name != name })
-	maps.DeleteFunc(a.bundles, func(member string, _ bundle.Bundle) bool { return member != name })
+	maps.DeleteFunc(a.bundles, func(member string, b bundle.Bundle) bool {
+		if member != name {
+			a.others[b.Network] = true
+		}
+		return member != name
+	})
 }
 
 // published are the networks that belong on the hub: all, or those of the one
@@ -120,5 +126,5 @@ func (a *accepted) hasMembers(network string) bool {
 			return true
 		}
 	}
-	return false
+	return a.others[network]
 }
