@@ -97,7 +97,7 @@ func (k *Keys) addSSH(content string) error {
 // ssh-keygen(1).
 func parseAllowedSigner(line string) (sshKey, error) {
 	principals, rest, ok := strings.Cut(line, " ")
-	if !ok {
+	if !ok || keyType(principals) {
 		return sshKey{}, fmt.Errorf("not a line of allowed signers: principals, a key's type and the key")
 	}
 	out := sshKey{principals: principals}
