@@ -180,6 +180,9 @@ func (f *fetcher) transfer(ctx context.Context, tip advertised, depth int) error
 		case request.Capabilities.Supports(capability.Sideband):
 			from = sideband.NewDemuxer(sideband.Sideband, response)
 		}
+		if f.url.Scheme == "file" {
+			from = f.meter.reader(from)
+		}
 		err = storePack(ctx, f.directory, from, f.limits)
 		if err != nil && f.url.Scheme == "file" {
 			// Closing waits for git, which waits for somebody to read the rest.
