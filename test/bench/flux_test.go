@@ -146,3 +146,13 @@ func digests(t *testing.T, files fstest.MapFS) map[string]string {
 	}
 	return all
 }
+
+func TestCPUIn(t *testing.T) {
+	stat := "77 (a program) S 1 77 77 0 -1 4194560 100 0 0 0 123 45 0 0 20 0 8 0 99 1 2"
+	if got, err := cpuIn(stat); err != nil || got != 1680*time.Millisecond {
+		t.Errorf("CPU time %s, error %v", got, err)
+	}
+	if _, err := cpuIn("77 (a program) S 1"); err == nil {
+		t.Error("half a line was read")
+	}
+}

@@ -238,3 +238,28 @@ func (p *program) memory() (now, peak float64, err error) {
 	}
 	return now, peak, nil
 }
+
+// cpu is what the process has computed so far, on all cores.
+func (p *program) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the CPU time of %s: %w", p.name, err)
+	}
+	return cpuIn(string(stat))
+}
+
+// cpuIn reads user and system time, the 14th and 15th field of a stat file, in
+// hundredths of a second. The second one, the program's name, is in brackets.
+func cpuIn(stat string) (time.Duration, error) {
+	_, rest, _ := strings.Cut(stat, ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("no CPU time in %q", stat)
+	}
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * 10 * time.Millisecond, err
+}
