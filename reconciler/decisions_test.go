@@ -193,3 +193,20 @@ func TestHubEditsAreSeen(t *testing.T) {
 		}
 	}
 }
+
+// Members that were delivered to at one moment must not all be compared at one
+// moment, and none of them before it is due.
+func TestFullComparesSpread(t *testing.T) {
+	r := &memberReconciler{fullCompare: 20 * time.Minute}
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		result, err := r.again(status.Member{}, 0)
+		if err != nil || result.RequeueAfter < 20*time.Minute || result.RequeueAfter > 22*time.Minute {
+			t.Fatalf("again in %s, error %v", result.RequeueAfter, err)
+		}
+		seen[result.RequeueAfter] = true
+	}
+	if len(seen) < 50 {
+		t.Errorf("only %d different delays of 100", len(seen))
+	}
+}

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/jitter"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -110,9 +110,11 @@ func (r *memberReconciler) outcomeOf(m *v1alpha1.Member) status.Member {
 }
 
 // again says when to come back: by the queue's growing delays after a failure
-// that time may mend. Within is how soon drift needs a look; zero for none.
+// that time may mend; else for the full compare, somewhat later by chance, so that
+// members that were delivered to together do not stay together. Within is how soon
+// drift needs a look; zero for none.
 func (r *memberReconciler) again(outcome status.Member, within time.Duration) (ctrl.Result, error) {
-	after := jitter.JitteredIntervalDuration(r.fullCompare)
+	after := r.fullCompare + rand.N(r.fullCompare/10+1) //nolint:gosec // G404: no secret.
 	switch {
 	case outcome.Failure != nil && outcome.Failure.Stalled:
 		return ctrl.Result{RequeueAfter: stalledRetry}, nil

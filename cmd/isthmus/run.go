@@ -47,7 +47,7 @@ replicas share the members; one that is lost is replaced within half a minute.`,
 	flags.BoolVar(&r.LeaderElection, "leader-elect", true, "share the work with other replicas by Leases on the hub; without it no other may run")
 	flags.StringVar(&r.Replica, "replica", "", "name of this replica in Leases and in members' audit logs, such as its pod's")
 	flags.IntVar(&r.Concurrency, "concurrency", 0, "members worked on at once; of those that take long four times as many (default 16)")
-	flags.DurationVar(&r.FullCompare, "full-compare", 0, "interval at which every object is compared, below the watches (default 10m)")
+	flags.DurationVar(&r.FullCompare, "full-compare", 0, "interval at which every object is compared, below the watches (default 20m)")
 	flags.BoolVar(&r.Member.AllowInsecureTLS, "allow-insecure-tls", false, "accept kubeconfigs that do not verify their API server")
 	flags.BoolVar(&r.Member.AllowProxy, "allow-proxy", false, "accept kubeconfigs that name a proxy")
 	_ = cmd.MarkFlagDirname("vault")
