@@ -46,7 +46,7 @@ golden: ## Rewrite what tests compare with; read the diff before you commit it
 	go test $$(git grep -lE 'flag\.Bool\("update"' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's#^#./#') -update
 
 .PHONY: bench
-bench: ## Measure: go benchmarks, then side by side with istioctl and kubectl
+bench: ## Measure: go benchmarks, then side by side with istioctl, kubectl and Flux
 	go test -run '^$$' -bench . -benchmem $$(git grep -lE '^func Benchmark' -- '*_test.go' ':!hack' | xargs -n1 dirname | sort -u | sed 's#^#./#')
 	@mkdir -p $(OUT)
 	go run ./test/bench -json $(OUT)/bench.json -plot $(OUT)/scale.svg

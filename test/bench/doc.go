@@ -1,6 +1,8 @@
 // Command bench measures isthmus side by side with what people use today:
 // rendering against istioctl manifest generate, delivery against kubectl apply
-// --server-side. make bench runs it.
+// --server-side and against Flux's kustomize-controller; and isthmus alone where
+// nothing compares: how its cost grows, how soon drift is put back, and what many
+// real members cost. make bench runs all of it, -only one part.
 //
 // Contenders take turns on the same machine, pair by pair, and every other pair
 // the other one begins. Ratios are taken within pairs, so that a machine that

@@ -194,7 +194,7 @@ func intervalTable(ours, theirs *racer) Table {
 		Rows:    []*Row{theirs.nothing, ours.nothing, ratio("kustomize-controller : isthmus", theirs.nothing, ours.nothing)},
 		Notes: []string{
 			fmt.Sprintf("Counts are of %s and all members. Both make sure of every object once per interval: Flux by a dry run of each, isthmus by lists.", noChangeSpan),
-			"isthmus also watches, and its interval is 10 minutes by default.",
+			"isthmus also watches, and its interval is 20 minutes by default.",
 		},
 	}
 }
