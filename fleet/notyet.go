@@ -25,9 +25,6 @@ var laterInMembers = []later[v1alpha1.MemberSpec]{
 	{"spec.controlPlane.placement", "a control plane in another member is rendered, but the reconciler refuses the commit", func(s *v1alpha1.MemberSpec) bool {
 		return s.ControlPlane.Placement != v1alpha1.PlacementHosted
 	}},
-	{"spec.cluster.type", "an AKS member is rendered, but the reconciler cannot reach it yet; one of type Kubernetes it can", func(s *v1alpha1.MemberSpec) bool {
-		return s.Cluster.Type != v1alpha1.ClusterAKS
-	}},
 }
 
 // notYetActedOn warns once for each such field that is in a file.

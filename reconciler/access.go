@@ -22,6 +22,7 @@ type access struct {
 	self      *rest.Config
 	namespace string // of isthmus on the hub
 	options   member.Options
+	azure     *member.Azure
 }
 
 // credentials are what a connection to one member is made from.
@@ -33,7 +34,8 @@ type credentials struct {
 	config func() (*rest.Config, error)
 }
 
-// of reads the member's credentials from the hub. It makes no call to the member.
+// of finds the member's credentials: on the hub, and for AKS clusters in Azure. It
+// makes no call to the member.
 func (a *access) of(ctx context.Context, m *v1alpha1.Member) (credentials, *status.Failure) {
 	cluster := m.Spec.Cluster
 	switch {
@@ -41,15 +43,36 @@ func (a *access) of(ctx context.Context, m *v1alpha1.Member) (credentials, *stat
 		return a.ofKubeconfig(ctx, m.Namespace, *cluster.KubeconfigRef)
 	case cluster.Type == v1alpha1.ClusterHub:
 		return a.ofHub(), nil
+	case cluster.Type == v1alpha1.ClusterAKS && cluster.ResourceID != "":
+		return a.ofAKS(ctx, m)
 	}
 	return credentials{}, &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
-		Message: fmt.Sprintf("clusters of type %q cannot be reached yet: use type Kubernetes with a kubeconfigRef", cluster.Type)}
+		Message: fmt.Sprintf("clusters of type %q cannot be reached as spec.cluster has it", cluster.Type)}
 }
 
 func (a *access) ofHub() credentials {
 	return credentials{version: "hub", config: func() (*rest.Config, error) {
 		return member.Hub(a.self, a.namespace, a.options), nil
 	}}
+}
+
+func (a *access) ofAKS(ctx context.Context, m *v1alpha1.Member) (credentials, *status.Failure) {
+	cluster := member.ManagedCluster{ResourceID: m.Spec.Cluster.ResourceID}
+	if azure := m.Spec.Cluster.Azure; azure != nil {
+		cluster.Azure = *azure
+	}
+	if ref := cluster.SecretRef; ref != nil {
+		secret, failure := a.secret(ctx, m.Namespace, ref.Name, "spec.cluster.azure.secretRef")
+		if failure != nil {
+			return credentials{}, failure
+		}
+		cluster.Secret, cluster.SecretVersion = secret.Data, versionOf(secret)
+	}
+	reached, err := a.azure.Reach(ctx, cluster)
+	if err != nil {
+		return credentials{}, memberFailure(err)
+	}
+	return credentials{version: reached.Version, config: func() (*rest.Config, error) { return reached.Config(), nil }}, nil
 }
 
 func (a *access) ofKubeconfig(ctx context.Context, namespace string, ref v1alpha1.SecretKeyReference) (credentials, *status.Failure) {
@@ -91,4 +114,10 @@ func kubeconfigKeys(key string) []string {
 		return []string{key}
 	}
 	return []string{"value", "value.yaml"}
+}
+
+// namesSecret tells whether the member's credentials are in a Secret.
+func namesSecret(m *v1alpha1.Member, name string) bool {
+	ref, azure := m.Spec.Cluster.KubeconfigRef, m.Spec.Cluster.Azure
+	return ref != nil && ref.Name == name || azure != nil && azure.SecretRef != nil && azure.SecretRef.Name == name
 }

@@ -58,6 +58,7 @@ func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, s
 		store:  store, authority: authority,
 		connections: newConnections(ctx, &access{
 			hub: manager.GetAPIReader(), self: manager.GetConfig(), namespace: o.Namespace, options: o.Member,
+			azure: member.NewAzure(o.Member),
 		}, o, wake),
 		fullCompare: o.FullCompare,
 		now:         time.Now,
@@ -306,8 +307,8 @@ func memberFailure(err error) *status.Failure {
 	return &status.Failure{Reason: string(cmp.Or(member.ReasonOf(err), member.Unclassified)), Message: err.Error(), Stalled: apply.Stalls(err)}
 }
 
-// ofKubeconfig returns the members whose kubeconfig is in a Secret, so that new
-// credentials act at once.
+// ofKubeconfig returns the members whose credentials are in a Secret, so that new
+// ones act at once.
 func (r *memberReconciler) ofKubeconfig(ctx context.Context, secret client.Object) []reconcile.Request {
 	var all v1alpha1.MemberList
 	if err := r.List(ctx, &all, client.InNamespace(secret.GetNamespace())); err != nil {
@@ -315,7 +316,7 @@ func (r *memberReconciler) ofKubeconfig(ctx context.Context, secret client.Objec
 	}
 	var out []reconcile.Request
 	for i := range all.Items {
-		if ref := all.Items[i].Spec.Cluster.KubeconfigRef; ref != nil && ref.Name == secret.GetName() {
+		if namesSecret(&all.Items[i], secret.GetName()) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
 		}
 	}

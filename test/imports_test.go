@@ -139,6 +139,12 @@ var rules = []rule{
 		never:    []string{"k8s.io/client-go/tools/clientcmd/..."},
 	},
 	{
+		reason:   "one package logs in to Azure for members",
+		packages: []string{"..."},
+		except:   []string{"reconciler/member/..."},
+		never:    []string{"github.com/Azure/..."},
+	},
+	{
 		reason:   "conditions are decided from values: with a client at hand they would soon be decided from reads",
 		packages: []string{"reconciler/status/..."},
 		never:    append([]string{"k8s.io/client-go/...", "sigs.k8s.io/controller-runtime/..."}, inputOutput...),

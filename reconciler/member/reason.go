@@ -31,6 +31,10 @@ const (
 	CredentialsRejected Reason = "CredentialsRejected"
 	// AccessDenied: the API server knows us, and we may not.
 	AccessDenied Reason = "AccessDenied"
+	// AzureLoginRefused: Azure does not give the identity a token.
+	AzureLoginRefused Reason = "AzureLoginRefused"
+	// ClusterGone: Azure knows that the cluster was deleted.
+	ClusterGone Reason = "ClusterGone"
 	// Throttled: the API server asks us to come later.
 	Throttled Reason = "Throttled"
 	// ServerFailing: the API server answers with an error of its own, or with what
@@ -52,7 +56,7 @@ const (
 // Stalls reports whether waiting does not help: somebody has to act.
 func (r Reason) Stalls() bool {
 	switch r {
-	case KubeconfigRefused, CertificateRejected, CredentialsRejected, AccessDenied, HubProtected:
+	case KubeconfigRefused, CertificateRejected, CredentialsRejected, AccessDenied, HubProtected, AzureLoginRefused, ClusterGone:
 		return true
 	}
 	return false
