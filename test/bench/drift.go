@@ -96,7 +96,10 @@ func (g *ground) disturbers(ctx context.Context, seed uint64) ([]*disturber, err
 		if err != nil {
 			return nil, err
 		}
-		d := &disturber{client: client, random: rand.New(rand.NewPCG(seed, uint64(i)))} //nolint:gosec // G404: no secret, a bench.
+		d := &disturber{
+			client: client, changes: map[*unstructured.Unstructured][]time.Time{},
+			random: rand.New(rand.NewPCG(seed, uint64(i))), //nolint:gosec // G404: no secret, a bench.
+		}
 		for _, o := range b.Objects {
 			d.objects = append(d.objects, o.Object)
 		}
@@ -168,7 +171,7 @@ func driftTable(s settings, all *corrections, asked requests) Table {
 			"From the answer to whoever made the change until a watch of that object, opened for it alone, shows what was there before.",
 			fmt.Sprintf("Any object of the member, any field that isthmus sets, by one of %d field managers; seed %d. Refused changes are tried elsewhere.", len(changers), s.seed),
 			"Namespaces and CRDs are changed and not deleted. In CRDs only descriptions are edited.",
-			fmt.Sprintf("On each member one change after another, with pauses of up to %s; all members at once.", driftPause),
+			fmt.Sprintf("On each member one change after another, with pauses of up to %s; all members at once; an object at most %d times a minute.", driftPause, changesPerMinute),
 			fmt.Sprintf("Requests of isthmus to the members, per change: %.1f.", float64(asked.total())/float64(len(all.all))),
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -47,23 +48,40 @@ type disturber struct {
 	random *rand.Rand
 	// objects as they were delivered.
 	objects []*unstructured.Unstructured
+	// changes that objects have had, the latest last.
+	changes map[*unstructured.Unstructured][]time.Time
 }
+
+// An object that is changed more than five times a minute is contested, and put back
+// ever more rarely on purpose: that is not what is measured here.
+const changesPerMinute = 3
 
 // disturb changes an object, and returns how, and how long after the answer a
 // watch of that object alone showed it as it was.
 func (d *disturber) disturb(ctx context.Context) (kind string, took time.Duration, err error) {
-	for range 100 {
+	for range 1000 {
 		want := d.objects[d.random.IntN(len(d.objects))]
+		if !d.calm(want, time.Now()) {
+			time.Sleep(10 * time.Millisecond) // one of the others soon is
+			continue
+		}
 		kind = changeKinds[d.random.IntN(len(changeKinds))]
 		took, ok, err := d.one(ctx, want, kind)
 		if err != nil {
 			return kind, 0, fmt.Errorf("%s: %s %s/%s: %w", kind, want.GetKind(), want.GetNamespace(), want.GetName(), err)
 		}
 		if ok {
+			d.changes[want] = append(d.changes[want], time.Now())
 			return kind, took, nil
 		}
 	}
-	return "", 0, fmt.Errorf("none of a hundred objects could be changed")
+	return "", 0, errors.New("no object could be changed in a thousand tries")
+}
+
+// calm reports whether an object may be changed once more.
+func (d *disturber) calm(o *unstructured.Unstructured, now time.Time) bool {
+	past := d.changes[o]
+	return len(past) < changesPerMinute || now.Sub(past[len(past)-changesPerMinute]) > time.Minute
 }
 
 // one tries one change; not ok if the object does not allow it.

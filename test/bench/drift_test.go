@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -47,5 +48,23 @@ func TestLeaves(t *testing.T) {
 	}}
 	if leaves := leavesOf(definition); len(leaves) != 1 {
 		t.Errorf("of a definition, %v can be changed", leaves)
+	}
+}
+
+func TestCalm(t *testing.T) {
+	o, now := &unstructured.Unstructured{}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	d := &disturber{changes: map[*unstructured.Unstructured][]time.Time{}}
+	for i := range changesPerMinute {
+		if !d.calm(o, now) {
+			t.Fatalf("not calm after %d changes", i)
+		}
+		d.changes[o] = append(d.changes[o], now)
+		now = now.Add(time.Second)
+	}
+	if d.calm(o, now) {
+		t.Errorf("calm after %d changes in as many seconds", changesPerMinute)
+	}
+	if !d.calm(o, now.Add(time.Minute)) {
+		t.Error("not calm a minute later")
 	}
 }
