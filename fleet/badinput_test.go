@@ -146,6 +146,20 @@ func TestNestedRepositoryIsNotRead(t *testing.T) {
 	}
 }
 
+// TestElsewhereIsRefused: a member whose file went to a submodule or to Git LFS
+// is not one that was removed.
+func TestElsewhereIsRefused(t *testing.T) {
+	for name, file := range map[string]*fstest.MapFile{
+		"members":   {Mode: fs.ModeIrregular},
+		"east.yaml": {Data: []byte("version https://git-lfs.github.com/spec/v1\noid sha256:12\n")},
+	} {
+		_, problems := fleet.Load(fstest.MapFS{"fleet.yaml": {Data: []byte(minimal)}, name: file})
+		if len(problems.Errors()) != 1 {
+			t.Errorf("%s: problems %q, want one error", name, problems)
+		}
+	}
+}
+
 // secretive is a folder with a file that must not be read.
 type secretive struct{ fstest.MapFS }
 

@@ -86,15 +86,19 @@ func kindOf(name string, entry fs.DirEntry) entryKind {
 	return entryOther
 }
 
-// passedOver warns of an entry in which a reader may expect objects and from
-// which none are read: it need not be the same, or there at all, elsewhere.
+// passedOver tells of an entry in which a reader may expect objects and from
+// which none are read: it need not be the same, or there at all, elsewhere. A
+// submodule is refused: members that were moved into one would be taken for
+// removed.
 func (l *loader) passedOver(name string, kind entryKind) {
 	p := Problem{File: name, Severity: SeverityWarning}
 	switch kind {
 	case entrySymlink:
 		p.Reason, p.Message, p.Hint = ReasonSymlinkIgnored, "a symbolic link, not followed", "put the file or folder itself here"
 	case entryRepository:
-		p.Reason, p.Message, p.Hint = ReasonRepositoryIgnored, "another repository, not read", "put the files themselves here"
+		l.unreadable(Problem{File: name, Reason: ReasonRepositoryIgnored, Message: "another repository, not read",
+			Hint: "put the files themselves here; on the hub, spec.path can name the fleet's own folder"})
+		return
 	case entrySpecial:
 		p.Reason, p.Message, p.Hint = ReasonSpecialFile, "not a regular file, not read", "put a file here"
 	default:

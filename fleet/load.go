@@ -107,7 +107,7 @@ func (l *loader) read(fsys fs.FS, name string) {
 		return
 	}
 	if bytes.HasPrefix(data, lfsPointer) {
-		l.report(Problem{File: file, Line: 1, Severity: SeverityWarning, Reason: ReasonSpecialFile,
+		l.unreadable(Problem{File: file, Line: 1, Reason: ReasonSpecialFile,
 			Message: "a pointer of Git LFS and not the file itself, not read", Hint: "keep the fleet's files out of Git LFS"})
 		return
 	}

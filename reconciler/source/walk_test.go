@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,5 +188,21 @@ func TestSnapshotKeepsOddEntries(t *testing.T) {
 		if err != nil || info.Mode().Type() != want {
 			t.Errorf("%q: %v, %v, want type %v", name, info, err, want)
 		}
+	}
+}
+
+// TestSubmodulesAreNotFetched: a submodule's server is asked for nothing.
+func TestSubmodulesAreNotFetched(t *testing.T) {
+	_, bare := newRemote(t)
+	other := serveGit(t, filepath.Dir(bare), httptest.NewServer, nil)
+	modules := object(t, bare, "blob", fmt.Appendf(nil, "[submodule \"sub\"]\n\tpath = sub\n\turl = %s/other.git\n", other.URL))
+	content := entry(t, "100644", ".gitmodules", modules)
+	content = append(content, entry(t, "160000", "sub", strings.Repeat("1", 40))...)
+	bareCommit(t, bare, object(t, bare, "tree", content))
+	if _, err := snapshotOf(t, bare); err != nil {
+		t.Fatal(err)
+	}
+	if asked := other.lists.Load() + other.packs.Load(); asked != 0 {
+		t.Errorf("the submodule's server was asked %d times", asked)
 	}
 }
