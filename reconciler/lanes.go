@@ -165,12 +165,5 @@ func (t *turn) leave(failed bool) {
 	}
 }
 
-// forget a member that is gone.
-func (l *lanes) forget(member types.NamespacedName) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.failing, member)
-}
-
 // laneRetry is how soon a member asks again for a place in the slow lane.
 func laneRetry() time.Duration { return time.Second + rand.N(time.Second) }

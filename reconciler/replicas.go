@@ -103,7 +103,8 @@ func (w *wakes) all(ctx context.Context, hub client.Client, namespace string) er
 // each other.
 func (r *memberReconciler) Reconcile(ctx context.Context, request reconcile.Request) (ctrl.Result, error) {
 	if !r.replica.Owns(memberWork(request.Name)) {
-		return r.leaveToOthers(request), nil
+		r.leaveToOthers(request)
+		return ctrl.Result{}, nil
 	}
 	ctx, turn, ok := r.lanes.enter(ctx, request.NamespacedName)
 	if !ok {
@@ -113,13 +114,15 @@ func (r *memberReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 	defer func() { turn.leave(failed) }()
 	ctx, leave, err := r.replica.Enter(ctx, memberWork(request.Name))
 	if err != nil {
-		return r.leaveToOthers(request), nil
+		r.leaveToOthers(request)
+		return ctrl.Result{}, nil
 	}
 	defer leave()
 	result, err := r.reconcile(ctx, request)
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, shard.ErrNotOurs):
-		return r.leaveToOthers(request), nil
+		r.leaveToOthers(request)
+		return ctrl.Result{}, nil
 	case errors.Is(cause, errTurnOver):
 		return ctrl.Result{RequeueAfter: laneRetry()}, nil
 	}
@@ -129,9 +132,8 @@ func (r *memberReconciler) Reconcile(ctx context.Context, request reconcile.Requ
 
 // leaveToOthers drops what this process knows of a member that another replica
 // works on. When the member comes back we are woken.
-func (r *memberReconciler) leaveToOthers(request reconcile.Request) ctrl.Result {
+func (r *memberReconciler) leaveToOthers(request reconcile.Request) {
 	if r.connections.drop(request.NamespacedName) {
 		forgetMember(request.Name)
 	}
-	return ctrl.Result{}
 }
