@@ -262,8 +262,8 @@ func identity(cluster v1alpha1.Cluster) (id, path string) {
 		return strings.ToLower(strings.Trim(cluster.ResourceID, "/")), "spec.cluster.resourceID"
 	case cluster.Type == v1alpha1.ClusterKubernetes && ref != nil && ref.Name != "":
 		return "secret " + ref.Name + " " + cmp.Or(ref.Key, "value"), "spec.cluster.kubeconfigRef"
-	case cluster.Type == v1alpha1.ClusterHub:
-		return "hub", "spec.cluster.type"
 	}
+	// Members of type Hub that pull are each their own hub; two with one hub show
+	// when the second claims the cluster.
 	return "", ""
 }
