@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// ReasonCacheFailed: the local copy cannot be written: the disk is full, over
+// ReasonCacheFailed says that the local copy cannot be written: the disk is full, over
 // its quota, broken or read-only.
 const ReasonCacheFailed Reason = "CacheFailed"
 
