@@ -46,6 +46,7 @@ var rules = []rule{
 	{"TooManyPatches", SeverityError, tooManyPatches},
 
 	{"UnknownNetwork", SeverityError, unknownNetworks},
+	{"InvalidDrift", SeverityError, invalidDrift},
 	{"InvalidCluster", SeverityError, eachMember(invalidCluster)},
 	{"SharedCluster", SeverityError, sharedClusters},
 	{"InvalidHost", SeverityError, invalidHosts},
