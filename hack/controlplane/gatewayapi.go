@@ -29,13 +29,9 @@ var gatewayAPIResources = map[string]schema.GroupVersionResource{
 // from module sigs.k8s.io/gateway-api, checked by its checksum. It can be applied
 // again, also with a newer version.
 func (c *Cluster) InstallGatewayAPI(ctx context.Context, version string) error {
-	source, err := moduleSource(ctx, "sigs.k8s.io/gateway-api", version)
+	objects, err := GatewayAPI(ctx, version)
 	if err != nil {
 		return err
-	}
-	objects, err := readObjects(filepath.Join(source, "config", "crd", "standard"))
-	if err != nil {
-		return fmt.Errorf("read Gateway API %s: %w", version, err)
 	}
 	config, err := restConfig(c.kubeconfig)
 	if err != nil {
@@ -59,6 +55,19 @@ func (c *Cluster) InstallGatewayAPI(ctx context.Context, version string) error {
 	return waitFor(ctx, "the Gateway API to be served", nil, func(ctx context.Context) error {
 		return established(ctx, client, objects)
 	})
+}
+
+// GatewayAPI returns the objects that [Cluster.InstallGatewayAPI] applies.
+func GatewayAPI(ctx context.Context, version string) ([]*unstructured.Unstructured, error) {
+	source, err := moduleSource(ctx, "sigs.k8s.io/gateway-api", version)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := readObjects(filepath.Join(source, "config", "crd", "standard"))
+	if err != nil {
+		return nil, fmt.Errorf("read Gateway API %s: %w", version, err)
+	}
+	return objects, nil
 }
 
 func established(ctx context.Context, client dynamic.Interface, objects []*unstructured.Unstructured) error {

@@ -1,0 +1,33 @@
+// Package apisim plays the API servers of many member clusters in one process,
+// to measure a reconciler with a thousand members on a small machine.
+//
+// Each member has an address, a certificate, a token and objects of its own, so
+// that a client holds for it what it would hold for a real cluster: connections,
+// watches, discovery. What members have in common is stored once: the content of
+// an object is shared between all members on which it has the same history, and
+// so is the work of merging an apply.
+//
+// Played, and compared with a real kube-apiserver by this package's test:
+// server-side apply (created, changed, not changed, fields given up, conflicts,
+// force, dry run) with managed fields by the API server's own library; get,
+// list (label selectors, pages, metadata only) and watch (from a version, with
+// initial events, with bookmarks); create, replace, JSON merge patch
+// and delete with their preconditions; generations; CustomResourceDefinitions
+// that make kinds served; namespaces that go with their content; aggregated
+// discovery.
+//
+// Played without the detours of a real cluster, and not compared: a watch from
+// a version before the last thousand events of its member is expired; workloads
+// are ready, Gateways programmed, CustomResourceDefinitions established, and
+// namespaces gone, in the same write that asks for it. A real cluster needs
+// seconds and several writes of its controllers.
+//
+// Left out: admission, validation, defaults (but the name label of namespaces),
+// pruning of unknown fields, conversion between versions, quota, RBAC (one token
+// may do all), priority and fairness, audit, every controller and what it makes
+// (pods, endpoints, root certificates), subresources, strategic merge and JSON
+// patch, protobuf, OpenAPI, field selectors other than metadata.name and
+// metadata.namespace, consistent pages (a list continues with what is there
+// then), and etcd: nothing is kept. So its latencies say nothing about those of
+// a real API server; its requests, and what a client must hold, do.
+package apisim
