@@ -46,6 +46,9 @@ const startAtOnce = 6
 type Options struct {
 	// Members to start, by name.
 	Members []string
+	// Pull is the member that is its own hub, and follows the fleet for itself
+	// alone; empty for a hub beside the members.
+	Pull string
 	// Istiods are the releases whose real istiod members run; empty means that
 	// istiod's pods are played like all others.
 	Istiods []string
@@ -74,6 +77,7 @@ type Rig struct {
 	controlPlane *controlplane.ControlPlane
 	cluster      controlplane.ClusterOptions
 	gatewayAPI   map[string]string
+	pull         string
 }
 
 // Start starts everything but a reconciler. Stop must be called, also when ctx
@@ -87,7 +91,7 @@ func Start(ctx context.Context, o Options) (*Rig, error) {
 	}
 	r := &Rig{
 		controlPlane: controlPlane, Members: map[string]*controlplane.Cluster{},
-		cluster: o.Cluster, gatewayAPI: o.GatewayAPI,
+		cluster: o.Cluster, gatewayAPI: o.GatewayAPI, pull: o.Pull,
 	}
 	r.cluster.Istiod = len(o.Istiods) > 0
 	if err := r.start(ctx, o.Members); err != nil {
@@ -108,7 +112,9 @@ func (r *Rig) start(ctx context.Context, members []string) error {
 	var group errgroup.Group
 	group.SetLimit(startAtOnce)
 	group.Go(func() (err error) {
-		r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true, AuditReads: r.cluster.AuditReads})
+		if r.pull == "" {
+			r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true, AuditReads: r.cluster.AuditReads})
+		}
 		return err
 	})
 	clusters := make([]*controlplane.Cluster, len(members))
@@ -123,6 +129,9 @@ func (r *Rig) start(ctx context.Context, members []string) error {
 	}
 	for i, name := range members {
 		r.Members[name] = clusters[i]
+	}
+	if r.pull != "" {
+		r.Hub = r.Members[r.pull]
 	}
 	r.HubClient, err = newClient(r.Hub)
 	if err != nil {
@@ -211,7 +220,7 @@ func (r *Rig) SetKubeconfig(ctx context.Context, name string, kubeconfig []byte)
 func (r *Rig) Follow(ctx context.Context, interval time.Duration) error {
 	f := &v1alpha1.Fleet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: FleetName},
-		Spec:       v1alpha1.FleetSpec{URL: r.Repository.URL(), Branch: "main", Interval: metav1.Duration{Duration: interval}},
+		Spec:       v1alpha1.FleetSpec{URL: r.Repository.URL(), Branch: "main", Interval: metav1.Duration{Duration: interval}, Member: r.pull},
 	}
 	// CRDs need a moment before they are served.
 	return Eventually(ctx, 10*time.Second, func() error { return r.HubClient.Create(ctx, f) })
