@@ -54,9 +54,7 @@ func (f *faults) fullDisk(t *testing.T) {
 	f.limitFiles(t, 0)
 	commit := f.change(t)
 	check(t, f.rig.WaitFleet(t.Context(), time.Minute, "Ready", metav1.ConditionFalse, "CacheFailed"))
-	member, err := f.rig.ClientOf(west)
-	check(t, err)
-	if _, err := changes[1].cause(t, member); err != nil {
+	if _, err := f.disturb(t, west, f.changes-1); err != nil {
 		t.Errorf("drift with a full disk: %v", err)
 	}
 	for _, name := range names(f.rig) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -172,9 +173,7 @@ func (f *faults) meets(t *testing.T, tt lineFault) {
 	if tt.reason != "" {
 		check(t, f.rig.WaitMember(t.Context(), west, time.Minute, "Ready", metav1.ConditionFalse, tt.reason))
 	}
-	member, err := f.rig.ClientOf(east)
-	check(t, err)
-	latency, err := changes[1].cause(t, member)
+	latency, err := f.disturb(t, east, f.changes)
 	if err != nil {
 		t.Errorf("the other member is affected: %v", err)
 	}
@@ -191,6 +190,30 @@ func (f *faults) meets(t *testing.T, tt lineFault) {
 		check(t, f.ask(t, west))
 	}
 	check(t, f.rig.WaitApplied(t.Context(), commit, 2*time.Minute))
+}
+
+// disturb edits the object of one change on a member, and waits until it is as
+// it was. Each is edited once: who does it again and again is put off.
+func (f *faults) disturb(t *testing.T, name string, change int) (time.Duration, error) {
+	t.Helper()
+	member, err := f.rig.ClientOf(name)
+	check(t, err)
+	key := client.ObjectKey{Namespace: "shop", Name: fmt.Sprintf("many-%d", change)}
+	config := &corev1.ConfigMap{}
+	check(t, member.Get(t.Context(), key, config))
+	config.Data["number"] = "somebody's"
+	check(t, member.Update(t.Context(), config, client.FieldOwner("somebody")))
+	began := time.Now()
+	err = rig.Eventually(t.Context(), time.Minute, func() error {
+		if err := member.Get(t.Context(), key, config); err != nil {
+			return err
+		}
+		if config.Data["number"] != fmt.Sprint(change) {
+			return fmt.Errorf("%s on %s is still somebody's", key, name)
+		}
+		return nil
+	})
+	return time.Since(began), err
 }
 
 // assertFewCalls: whatever the fault is, it is no reason to ask again and again.
@@ -272,9 +295,7 @@ func (f *faults) driftIsFound(t *testing.T, tt watchFault) {
 	commit := f.change(t)
 	check(t, f.rig.WaitApplied(t.Context(), commit, time.Minute))
 	silent.Store(true)
-	member, err := f.rig.ClientOf(west)
-	check(t, err)
-	latency, err := changes[1].cause(t, member)
+	latency, err := f.disturb(t, west, f.changes)
 	if err != nil {
 		t.Errorf("%v", err)
 	}
