@@ -50,6 +50,8 @@ type delivery struct {
 
 	// inventory as it is on the member, nil before it is read or written.
 	inventory *stored
+	// nodes that the last look at a DaemonSet's pods named.
+	nodes nodesSaid
 	// seen on the member before the first write.
 	seen sights
 

@@ -115,7 +115,7 @@ func (d *delivery) waitFor(ctx context.Context, stage bundle.Stage, patience tim
 const quickLooks = 8
 
 // unhealthy are the objects that are not healthy now; ask says whether CRDs whose
-// kinds are not served are read for the reason.
+// kinds are not served, and the pods of DaemonSets, are read for the reason.
 func (d *delivery) unhealthy(ctx context.Context, stage bundle.Stage, objects []wanted, ask bool) ([]Waiting, error) {
 	var waiting []Waiting
 	refreshed := false
@@ -132,7 +132,7 @@ func (d *delivery) unhealthy(ctx context.Context, stage bundle.Stage, objects []
 				why, err = d.notServed(ctx, w, ask)
 			}
 		} else {
-			why, err = d.notHealthy(ctx, w.Subject)
+			why, err = d.notHealthy(ctx, w.Subject, ask)
 		}
 		if err != nil {
 			return nil, objectError(w.Subject, stage, "read the health of", err)
@@ -144,7 +144,9 @@ func (d *delivery) unhealthy(ctx context.Context, stage bundle.Stage, objects []
 	return waiting, nil
 }
 
-func (d *delivery) notHealthy(ctx context.Context, s Subject) (string, error) {
+// notHealthy says why an object is not healthy; of a DaemonSet with the nodes, if
+// it may ask.
+func (d *delivery) notHealthy(ctx context.Context, s Subject, ask bool) (string, error) {
 	live, err := d.live(ctx, s)
 	if apierrors.IsNotFound(err) {
 		return "not there", nil
@@ -161,6 +163,12 @@ func (d *delivery) notHealthy(ctx context.Context, s Subject) (string, error) {
 	}
 	if computed.Status == status.CurrentStatus {
 		return "", nil
+	}
+	if s.Kind != "DaemonSet" || !ask || computed.Status != status.InProgressStatus {
+		return computed.Message, nil
+	}
+	if nodes := d.nodesBehind(ctx, live); nodes != "" {
+		return ofNodes(live) + "; " + nodes, nil
 	}
 	return computed.Message, nil
 }
