@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -266,11 +265,11 @@ func (d *delivery) attempt(ctx context.Context, s situation) (attempt, error) {
 		if a.kept, err = d.leave(ctx, a.at, a.wanted); err != nil || a.kept != nil {
 			return a, err
 		}
-	case fresh(s) && !d.adopt && !a.isShared():
+	case a.isShared() || !fresh(s):
+	case s.seen != nil && s.seen.network != "":
+		return a, ofNetwork(s.seen.network)
+	case !d.adopt:
 		a.fields = yield
-		if s.seen != nil {
-			return a, notOurs("it belongs to the network " + strconv.Quote(s.seen.network))
-		}
 	}
 	if len(a.others) > 0 && s.seen != nil {
 		live, err := d.target.wire.get(ctx, a.at)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -290,10 +291,12 @@ func TestAnotherNetworksObjectIsRefused(t *testing.T) {
 	shared := object(t, first, "ClusterRole", "firstnet-istiod").DeepCopy()
 	shared.SetLabels(map[string]string{LabelNetwork: "secondnet"})
 	second.Objects = append(second.Objects, bundle.Object{Stage: bundle.StageControlPlane, Object: shared})
-	_, err := Apply(context.Background(), NewTarget(m), second, quick)
-	var failed Errors
-	if !errors.As(err, &failed) || failed[0].Reason != NotOurs {
-		t.Fatalf("error %v, want NotOurs", err)
+	for _, second.Adopt = range []bool{false, true} {
+		_, err := Apply(context.Background(), NewTarget(m), second, quick)
+		var failed Errors
+		if !errors.As(err, &failed) || failed[0].Reason != NotOurs || !strings.Contains(err.Error(), `"firstnet"`) {
+			t.Fatalf("adopting %v: error %v, want NotOurs that names the network", second.Adopt, err)
+		}
 	}
 	mustApply(t, NewTarget(m), without(second, "ClusterRole", "firstnet-istiod"))
 }

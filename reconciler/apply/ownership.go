@@ -28,6 +28,12 @@ func fresh(s situation) bool {
 	return !delivered && (s.seen == nil || s.seen.network != s.want.object.GetLabels()[LabelNetwork])
 }
 
+// ofNetwork is the refusal of what another network has, which no annotation lifts.
+func ofNetwork(network string) error {
+	return &member.Error{Reason: NotOurs, Doing: fmt.Sprintf(
+		"it belongs to the network %q, by its label %s: take it out of one of the two", network, LabelNetwork)}
+}
+
 func notOurs(why string) error {
 	return &member.Error{Reason: NotOurs, Doing: fmt.Sprintf(
 		"it was there before isthmus: %s: remove it there, or take such objects over with the annotation %s: %s on the Member in Git",
