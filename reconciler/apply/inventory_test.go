@@ -101,3 +101,53 @@ func FuzzParseHead(f *testing.F) {
 		}
 	})
 }
+
+// TestInventoryOfTenThousand is more than one object of the API server can hold.
+// Two processes write it: the later one is told, loses nothing, and goes on from
+// what it then reads.
+func TestInventoryOfTenThousand(t *testing.T) {
+	t.Parallel()
+	m, wire := connected(t)
+	mesh := Mesh{Network: "many", SystemNamespace: "many-system"}
+	create(t, m, "v1", "Namespace", "", mesh.SystemNamespace, nil)
+	names := make([]string, 10000)
+	for i := range names {
+		names[i] = fmt.Sprintf("object-%05d", i)
+	}
+	first, second := NewTarget(m), NewTarget(m)
+	written, err := first.writeInventory(t.Context(), mesh, nil, Inventory{Network: "many", Digest: "d1", Entries: entries(names...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale, err := second.readInventory(t.Context(), mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(written.Inventory, stale.Inventory); diff != "" {
+		t.Errorf("read (-written +read):\n%s", diff)
+	}
+	if _, err := first.writeInventory(t.Context(), mesh, written, Inventory{Network: "many", Digest: "d2", Entries: entries(names[:9000]...)}); err != nil {
+		t.Fatal(err)
+	}
+	wire.Reset()
+	for range 3 {
+		_, err := second.writeInventory(t.Context(), mesh, stale, Inventory{Network: "many", Digest: "d3", Entries: entries(names[1:]...)})
+		if member.ReasonOf(err) != Conflict {
+			t.Fatalf("error %v, want a Conflict", err)
+		}
+	}
+	if writes := wire.Writes(); len(writes) > 3*4 {
+		t.Errorf("%d writes for three refusals: %v", len(writes), writes)
+	}
+	now, err := second.readInventory(t.Context(), mesh)
+	if err != nil || now.Digest != "d2" || len(now.Entries) != 9000 {
+		t.Fatalf("after the conflict: %v, want what the other one wrote", err)
+	}
+	if _, err := second.writeInventory(t.Context(), mesh, now, Inventory{Network: "many", Digest: "d3", Entries: entries(names[1:]...)}); err != nil {
+		t.Fatal(err)
+	}
+	last, err := first.readInventory(t.Context(), mesh)
+	if err != nil || len(last.Entries) != 9999 {
+		t.Errorf("last: %v", err)
+	}
+}
