@@ -1,12 +1,15 @@
 package member
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -69,16 +72,36 @@ const refreshKinds = 2 * time.Second
 
 // Mapping is the resource of a kind. For an unknown kind the API server is
 // asked again, at most every two seconds; one that is not served is an error of
-// reason [KindMissing].
+// reason [KindMissing]. That is only said where the API server has told what it
+// serves in the kind's group: of a group that does not answer nothing is known.
 func (m *Member) Mapping(kind schema.GroupVersionKind) (*meta.RESTMapping, error) {
 	mapping, err := m.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if meta.IsNoMatchError(err) && m.refresh() {
 		mapping, err = m.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	}
+	if meta.IsNoMatchError(err) {
+		err = cmp.Or(m.untold(kind.Group), err)
+	}
 	if err != nil {
 		return nil, Wrap(fmt.Sprintf("find the kind %s %s", kind.GroupVersion(), kind.Kind), err)
 	}
 	return mapping, nil
+}
+
+// untold is why it is not known what the API server serves in a group; nil if it
+// is. The mapper passes over groups that did not answer.
+func (m *Member) untold(group string) error {
+	_, _, err := m.cache.ServerGroupsAndResources()
+	failed := (*discovery.ErrGroupDiscoveryFailed)(nil)
+	if !errors.As(err, &failed) {
+		return err
+	}
+	for version, cause := range failed.Groups {
+		if version.Group == group && !apierrors.IsNotFound(cause) {
+			return &Error{Reason: cmp.Or(apiReason(cause), ServerFailing), Doing: fmt.Sprintf("ask what is served in %s", version), Err: cause}
+		}
+	}
+	return nil
 }
 
 // AnyMapping is the resource of a kind in the version asked for, or in another
