@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -93,28 +94,45 @@ func (d *disturber) one(ctx context.Context, want *unstructured.Unstructured, ki
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(want.GroupVersionKind())
-	events, err := d.client.Watch(ctx, list, client.InNamespace(want.GetNamespace()), client.MatchingFields{"metadata.name": want.GetName()},
-		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: live.GetResourceVersion()}})
+	events, err := d.watch(ctx, live, live.GetResourceVersion())
 	if err != nil {
 		return 0, false, err
 	}
-	defer events.Stop()
+	defer func() { events.Stop() }()
 	done, err := d.change(ctx, want, live, kind)
 	if err != nil || done == nil {
 		return 0, false, err
 	}
-	for event := range events.ResultChan() {
-		object, ok := event.Object.(*unstructured.Unstructured)
-		if !ok {
-			break
+	for {
+		for event := range events.ResultChan() {
+			object, ok := event.Object.(*unstructured.Unstructured)
+			if !ok {
+				break
+			}
+			if version(object) > done.version && event.Type != "DELETED" && done.back(object) {
+				return time.Since(done.answered), true, nil
+			}
 		}
-		if version(object) > done.version && event.Type != "DELETED" && done.back(object) {
-			return time.Since(done.answered), true, nil
+		if ctx.Err() != nil {
+			return 0, false, fmt.Errorf("not put back after %s", time.Since(done.answered).Round(time.Second))
+		}
+		// An edit of a definition ends the watches of its objects. Without a version
+		// a watch begins with what is there.
+		events.Stop()
+		if next, err := d.watch(ctx, live, ""); err == nil {
+			events = next
+		} else {
+			time.Sleep(10 * time.Millisecond)
 		}
 	}
-	return 0, false, fmt.Errorf("not put back after %s", time.Since(done.answered).Round(time.Second))
+}
+
+// watch watches one object alone, from a version on.
+func (d *disturber) watch(ctx context.Context, o *unstructured.Unstructured, from string) (watch.Interface, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(o.GroupVersionKind())
+	return d.client.Watch(ctx, list, client.InNamespace(o.GetNamespace()), client.MatchingFields{"metadata.name": o.GetName()},
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: from}})
 }
 
 func version(o *unstructured.Unstructured) uint64 {
