@@ -186,7 +186,6 @@ func collect(objects storer.EncodedObjectStorer, hash plumbing.Hash, all map[plu
 }
 
 // measureCopy returns the packs of a copy, their bytes, and those of the largest.
-// What an interrupted look left is removed.
 func measureCopy(directory string) (packs int, bytes, largest int64, err error) {
 	folder := filepath.Join(directory, "objects", "pack")
 	entries, err := os.ReadDir(folder)
@@ -194,9 +193,6 @@ func measureCopy(directory string) (packs int, bytes, largest int64, err error) 
 		return 0, 0, 0, ignoreNotExist(err)
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), "tmp_") {
-			err = errors.Join(err, os.Remove(filepath.Join(folder, entry.Name())))
-		}
 		if !strings.HasSuffix(entry.Name(), ".pack") {
 			continue
 		}

@@ -72,12 +72,8 @@ func (f *fetcher) bring(ctx context.Context, tip advertised, accepted string) er
 		}
 		if round > 0 {
 			// A session is good for one request, and the reference may have moved.
-			next, err := f.advertised(ctx)
-			if err != nil {
+			if tip, err = f.advertised(ctx); err != nil {
 				return err
-			}
-			if next != tip {
-				tip, bounded = next, false
 			}
 		}
 		if err := f.transfer(ctx, tip, depth); err != nil {

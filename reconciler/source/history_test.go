@@ -152,6 +152,13 @@ func TestCopyStaysSmall(t *testing.T) {
 	accepted := history(t, bare, 5)[4]
 	options, cache := source.Options{URL: "file://" + bare}, t.TempDir()
 	look(t, cache, options, "")
+	folders, err := filepath.Glob(filepath.Join(cache, "*", "objects", "pack"))
+	if err != nil || len(folders) != 1 {
+		t.Fatalf("folders of packs: %v, %v", folders, err)
+	}
+	if err := os.WriteFile(filepath.Join(folders[0], "tmp_pack_1"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 50 {
 		git(t, bare, "update-ref", "refs/heads/main", git(t, bare, "commit-tree", "-m", fmt.Sprint(i), "main^{tree}"))
 		found := look(t, cache, options, accepted)
@@ -170,6 +177,11 @@ func TestCopyStaysSmall(t *testing.T) {
 	bareCommitOn(t, bare, accepted, "next")
 	if found := look(t, cache, options, accepted); found.Ancestry != source.Descends {
 		t.Errorf("after the branch was restored: ancestry %v", found.Ancestry)
+	}
+	for _, name := range packs {
+		if strings.Contains(name, "tmp_") {
+			t.Errorf("%s is left of a look that was killed", name)
+		}
 	}
 	if err := source.Sweep(cache, []string{"another"}); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 // a few bytes can stand for gigabytes.
 func storePack(ctx context.Context, directory string, from io.Reader, l limits) error {
 	folder := filepath.Join(directory, "objects", "pack")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(folder, 0o700), removeHalves(folder)); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(folder, "tmp_pack_")
@@ -37,6 +37,15 @@ func storePack(ctx context.Context, directory string, from io.Reader, l limits) 
 		return err
 	}
 	return index(ctx, f, folder)
+}
+
+// removeHalves removes what looks that were killed left, before there is more.
+func removeHalves(folder string) error {
+	left, err := filepath.Glob(filepath.Join(folder, "tmp_*"))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // measure reads a pack once, keeping nothing, and compares what it says of
