@@ -40,12 +40,15 @@ type delivery struct {
 	target  *Target
 	mesh    Mesh
 	options Options
-	// leaving: everything goes, by Remove.
+	// leaving: everything goes, by Leave or Remove.
 	leaving bool
 	// adopt: what was there before us is taken over.
 	adopt bool
 	// hold tells what is not put back for now; never nil.
 	hold func(Subject) bool
+	// at is the step at work of a leave, notes what people should know of each.
+	at    LeaveStep
+	notes map[LeaveStep]string
 
 	// inventory as it is on the member, nil before it is read or written.
 	inventory *stored
@@ -107,7 +110,7 @@ func (d *delivery) run(ctx context.Context, set Set, all []wanted) error {
 		return err
 	}
 	steps := d.decideAll(all)
-	stale := d.inventory.stale(all)
+	stale := prunable(d.inventory.stale(all))
 	for i, stage := range bundle.Stages {
 		more := len(stale) > 0 || slices.ContainsFunc(all, func(w wanted) bool {
 			return slices.Index(bundle.Stages, w.stage) > i && steps[w.key()] != stepSkip

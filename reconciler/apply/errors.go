@@ -33,6 +33,8 @@ const (
 	NotReady member.Reason = "NotReady"
 	// NotGone: deleted, but not gone in time.
 	NotGone member.Reason = "NotGone"
+	// Enrolled: workloads are in the mesh that is to go.
+	Enrolled member.Reason = "WorkloadsEnrolled"
 	// InventoryTooNew: the inventory was written by a later isthmus.
 	InventoryTooNew member.Reason = "InventoryTooNew"
 )
@@ -108,7 +110,7 @@ func Stalls(err error) bool { return err != nil && stalls(member.ReasonOf(err)) 
 // stalls reports whether waiting does not help against a reason.
 func stalls(r member.Reason) bool {
 	switch r {
-	case InvalidSet, InvalidObject, ImmutableField, NotOurs, InventoryTooNew, GatewayAPIMissing, GatewayAPIOwned:
+	case InvalidSet, InvalidObject, ImmutableField, NotOurs, InventoryTooNew, Enrolled, GatewayAPIMissing, GatewayAPIOwned:
 		return true
 	}
 	return r.Stalls()

@@ -139,11 +139,8 @@ type located struct {
 
 // locate lists objects of a kind; a kind that is not served has none.
 func (d *delivery) locate(ctx context.Context, kind schema.GroupVersionKind, labels, fields string) ([]located, error) {
-	mapping, err := d.target.member.Mapping(kind)
-	if member.ReasonOf(err) == member.KindMissing {
-		return nil, nil
-	}
-	if err != nil {
+	mapping, err := d.target.mapping(ctx, kind)
+	if err != nil || mapping == nil {
 		return nil, err
 	}
 	items, err := d.target.wire.list(ctx, mapping.Resource, labels, fields)

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
@@ -43,6 +42,15 @@ func removalOrder(entries []Entry) [][]Entry {
 	}
 	return groups
 }
+
+// prunable leaves out the CA: a set that lacks it cannot mean that istiod is to
+// sign by one of its own. It goes when the member leaves.
+func prunable(stale []Entry) []Entry {
+	return slices.DeleteFunc(stale, func(e Entry) bool { return e.isSecret() && e.Name == caSecret })
+}
+
+// caSecret is where istiod reads its CA.
+const caSecret = "cacerts"
 
 // verdict is what to do with an object that is not wanted any more.
 type verdict int
@@ -169,11 +177,8 @@ func (d *delivery) removeOne(ctx context.Context, e Entry) (action Action, delet
 // look sees one object on the member; nil without an error where it is gone,
 // which it also is when its kind is.
 func (d *delivery) look(ctx context.Context, s Subject) (*meta.RESTMapping, *sight, error) {
-	mapping, err := d.target.member.AnyMapping(s.kind())
-	if member.ReasonOf(err) == member.KindMissing {
-		return nil, nil, nil
-	}
-	if err != nil {
+	mapping, err := d.target.mapping(ctx, s.kind())
+	if err != nil || mapping == nil {
 		return nil, nil, err
 	}
 	live, err := d.target.wire.get(ctx, pathOf(mapping, s))
@@ -226,11 +231,8 @@ func (d *delivery) notGone(ctx context.Context, s Subject) (string, error) {
 	if s.isNamespace() {
 		return d.namespaceNotGone(ctx, s)
 	}
-	mapping, err := d.target.member.AnyMapping(s.kind())
-	if member.ReasonOf(err) == member.KindMissing {
-		return "", nil
-	}
-	if err != nil {
+	mapping, err := d.target.mapping(ctx, s.kind())
+	if err != nil || mapping == nil {
 		return "", err
 	}
 	live, err := d.target.wire.get(ctx, pathOf(mapping, s))

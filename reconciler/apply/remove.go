@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 
@@ -11,8 +12,8 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
-// Remove takes everything of isthmus off a member, in the reverse order of
-// delivery: gateways and policies and what istiod made for them, ztunnel, CNI,
+// Remove takes everything of isthmus off a member, whatever is enrolled in the
+// mesh, in the reverse order of delivery: gateways and policies and what istiod made for them, ztunnel, CNI,
 // the webhooks and then istiod, its RBAC, its secrets and what it left in other
 // namespaces, CRDs, namespaces, and last the system namespace with the
 // inventory. Each step is waited for; then the whole member is searched for
@@ -34,21 +35,28 @@ func Remove(ctx context.Context, t *Target, mesh Mesh, o Options) (Result, error
 	defer t.calls.Unlock()
 	t.writes.Lock()
 	defer t.writes.Unlock()
-	err := d.remove(ctx)
+	err := d.openToRemove(ctx)
+	if err == nil {
+		err = d.everything(ctx)
+	}
 	return d.outcome(), err
 }
 
-func (d *delivery) remove(ctx context.Context) error {
+// openToRemove reads the inventory, or makes it anew from labels.
+func (d *delivery) openToRemove(ctx context.Context) error {
 	read, err := d.read(ctx)
 	if err != nil {
 		return err
 	}
 	d.inventory = read
 	if read == nil {
-		if err := d.recover(ctx); err != nil {
-			return err
-		}
+		return d.recover(ctx)
 	}
+	return nil
+}
+
+// everything takes all away that the inventory lists, and proves that it is.
+func (d *delivery) everything(ctx context.Context) error {
 	if err := d.removeEntries(ctx, d.inventory.Entries); err != nil {
 		return err
 	}
@@ -71,11 +79,7 @@ func (d *delivery) removeEntries(ctx context.Context, entries []Entry) error {
 			return e.Stage != stage || e.key() == home
 		})
 		gateways := d.gatewayUIDs(ctx, now)
-		d.takeAway(ctx, now)
-		for _, w := range d.waiting {
-			d.failed = append(d.failed, waitedFor(w, NotGone, "remove"))
-		}
-		if err := d.failed.err(); err != nil {
+		if err := d.removeStage(ctx, stage, now); err != nil {
 			return err
 		}
 		switch stage {
@@ -90,6 +94,48 @@ func (d *delivery) removeEntries(ctx context.Context, entries []Entry) error {
 		}
 	}
 	return nil
+}
+
+// leaveSteps are the steps of stages; the foundation's CRDs are a step before it.
+var leaveSteps = map[bundle.Stage]LeaveStep{
+	bundle.StageGateways: LeaveGateways, bundle.StageZtunnel: LeaveZtunnel, bundle.StageCNI: LeaveCNI,
+	bundle.StageControlPlane: LeaveIstiod, bundle.StageFoundation: LeaveNamespaces,
+}
+
+func (d *delivery) removeStage(ctx context.Context, stage bundle.Stage, entries []Entry) error {
+	if stage == bundle.StageFoundation {
+		d.begin(LeaveCRDs)
+		definitions := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return !e.isCRD() })
+		if err := d.removeNow(ctx, definitions); err != nil {
+			return err
+		}
+		d.noteKept()
+		entries = slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.isCRD() })
+	}
+	d.begin(leaveSteps[stage])
+	return d.removeNow(ctx, entries)
+}
+
+// removeNow takes entries away; what is not gone in time is an error.
+func (d *delivery) removeNow(ctx context.Context, entries []Entry) error {
+	d.takeAway(ctx, entries)
+	for _, w := range d.waiting {
+		d.failed = append(d.failed, waitedFor(w, NotGone, "remove"))
+	}
+	return d.failed.err()
+}
+
+// noteKept says how many CRDs stay.
+func (d *delivery) noteKept() {
+	kept := 0
+	for _, c := range d.changes {
+		if c.Subject.isCRD() && c.Action == Released {
+			kept++
+		}
+	}
+	if kept > 0 {
+		d.note(fmt.Sprintf("%d CRDs stay: they are others', or others have objects of them", kept))
+	}
 }
 
 // removeUnlisted proves that nothing carries our label but the home. What still
@@ -145,11 +191,7 @@ func (d *delivery) removeHome(ctx context.Context) error {
 		}
 		return d.removeInventory(ctx)
 	}
-	d.takeAway(ctx, []Entry{home})
-	for _, w := range d.waiting {
-		d.failed = append(d.failed, waitedFor(w, NotGone, "remove"))
-	}
-	return d.failed.err()
+	return d.removeNow(ctx, []Entry{home})
 }
 
 // removeInventory deletes the inventory itself, its parts first.

@@ -83,6 +83,8 @@ type Options struct {
 type Progress struct {
 	// Stage at work, empty for what belongs to none.
 	Stage bundle.Stage
+	// Step that [Leave] begins with; empty for everything else.
+	Step LeaveStep
 	// Doing in words, such as "apply 12 objects" or "wait for health".
 	Doing string
 	// Waiting lists what the step waits for.

@@ -107,6 +107,10 @@ type Result struct {
 	Inventory Inventory
 	// Deferred are subjects that [Correct] left to the delivery under way.
 	Deferred []Subject
+	// Step is how far [Leave] came: those before it are done. Notes are what people
+	// should know of steps.
+	Step  LeaveStep
+	Notes map[LeaveStep]string
 }
 
 // Count of the changes with one of the actions; of all without any.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -84,19 +85,23 @@ func (w wire) get(ctx context.Context, at string) (*metav1.PartialObjectMetadata
 	return decode[metav1.PartialObjectMetadata](w.rest.Get().AbsPath(at).SetHeader("Accept", metadataOnly).Do(ctx))
 }
 
-// list reads the metadata of all objects of a kind that a selector takes.
+// list reads the metadata of all objects of a kind that a selector takes, or
+// none: where the pages expire under it, it reads all at once.
 func (w wire) list(ctx context.Context, r schema.GroupVersionResource, labels, fields string) ([]metav1.PartialObjectMetadata, error) {
-	const page = 500
+	const page = "500"
 	var items []metav1.PartialObjectMetadata
-	for next := ""; ; {
-		request := w.rest.Get().AbsPath(collectionPath(r, "")).SetHeader("Accept", metadataList).
-			Param("limit", fmt.Sprint(page))
-		for name, value := range map[string]string{"labelSelector": labels, "fieldSelector": fields, "continue": next} {
+	for next, limit := "", page; ; {
+		request := w.rest.Get().AbsPath(collectionPath(r, "")).SetHeader("Accept", metadataList)
+		for name, value := range map[string]string{"labelSelector": labels, "fieldSelector": fields, "limit": limit, "continue": next} {
 			if value != "" {
 				request = request.Param(name, value)
 			}
 		}
 		list, err := decode[metav1.PartialObjectMetadataList](request.Do(ctx))
+		if apierrors.IsResourceExpired(err) && next != "" {
+			items, next, limit = nil, "", ""
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

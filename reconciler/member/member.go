@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,13 +143,14 @@ func (m *Member) refresh() bool {
 
 // Served are all kinds that the API server serves, as discovery lists them,
 // in their preferred versions. Groups that do not answer (an aggregated API
-// whose server is away) are left out.
-func (m *Member) Served() ([]*metav1.APIResourceList, error) {
-	lists, err := discovery.ServerPreferredResources(m.cache)
-	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
-		return nil, Wrap("list the kinds of the API server", err)
+// whose server is away) are silent: what they serve is not known.
+func (m *Member) Served() (lists []*metav1.APIResourceList, silent []schema.GroupVersion, err error) {
+	lists, err = discovery.ServerPreferredResources(m.cache)
+	failed, partial := discovery.GroupDiscoveryFailedErrorGroups(err)
+	if err != nil && !partial {
+		return nil, nil, Wrap("list the kinds of the API server", err)
 	}
-	return lists, nil
+	return lists, slices.Collect(maps.Keys(failed)), nil
 }
 
 // ClusterUID is the identity of a cluster: the uid of its namespace
