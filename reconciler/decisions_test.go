@@ -133,27 +133,6 @@ func TestDue(t *testing.T) {
 	}
 }
 
-func TestMayTouch(t *testing.T) {
-	for _, tt := range []struct {
-		reason string
-		change func(*v1alpha1.Member)
-		want   bool
-	}{
-		{"a member that has its cluster cleans up", func(m *v1alpha1.Member) { m.Status.ClusterUID = "1" }, true},
-		{"one that never had a cluster touches none", func(*v1alpha1.Member) {}, false},
-		{"one that a person lets go leaves the cluster as it is", func(m *v1alpha1.Member) {
-			m.Status.ClusterUID = "1"
-			m.Annotations = map[string]string{LeaveAnnotation: LeaveOrphan}
-		}, false},
-	} {
-		m := aMember("prod", "a-1")
-		tt.change(&m)
-		if got, why := mayTouch(&m); got != tt.want {
-			t.Errorf("%s: %v (%s), want %v", tt.reason, got, why, tt.want)
-		}
-	}
-}
-
 func TestSummariesDoNotBelieveOldStatus(t *testing.T) {
 	old := aMember("prod", "a-1")
 	old.Generation = 2

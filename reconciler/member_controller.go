@@ -78,7 +78,12 @@ func (r *memberReconciler) reconcile(ctx context.Context, request ctrl.Request) 
 		return r.leave(ctx, &m, report)
 	}
 	outcome := r.outcomeOf(&m)
-	if m.Spec.Suspend {
+	why, failure := r.suspended(ctx, &m)
+	if failure != nil {
+		return ctrl.Result{}, fmt.Errorf("%s", failure.Message)
+	}
+	if why != "" {
+		outcome.Suspended = true
 		// The next apply after a pause compares everything.
 		r.connections.drop(request.NamespacedName)
 		return ctrl.Result{}, report.write(ctx, outcome)
@@ -253,8 +258,9 @@ func (r *memberReconciler) claim(ctx context.Context, m *v1alpha1.Member, uid st
 	if err := report.write(ctx, outcome); err != nil {
 		return hubFailure("record the cluster", err)
 	}
-	// Another replica may have done the same for another member since. Then nobody
-	// keeps the cluster, and one of the two is first at the next try.
+	// Another replica may have done the same for another member since, or begun to
+	// take the mesh off the cluster for the one that leaves it. Then nobody keeps
+	// the cluster, and one of the two is first at the next try.
 	failure := r.claimed(ctx, m, uid)
 	if failure != nil {
 		failure.Stalled = false
@@ -263,17 +269,15 @@ func (r *memberReconciler) claim(ctx context.Context, m *v1alpha1.Member, uid st
 	return failure
 }
 
-// claimed fails when another member has the cluster.
+// claimed fails when another member has the cluster, and keeps it or is taking the
+// mesh off it.
 func (r *memberReconciler) claimed(ctx context.Context, m *v1alpha1.Member, uid string) *status.Failure {
-	var all v1alpha1.MemberList
-	if err := r.live.List(ctx, &all, client.InNamespace(m.Namespace)); err != nil {
-		return hubFailure("list Members", err)
+	all, failure := r.liveMembers(ctx, m.Namespace)
+	if failure != nil {
+		return failure
 	}
-	for i := range all.Items {
-		if other := &all.Items[i]; other.UID != m.UID && other.Status.ClusterUID == uid {
-			return &status.Failure{Reason: status.ReasonClusterClaimed, Stalled: true,
-				Message: fmt.Sprintf("the cluster behind this member is already the member %q: give this one another cluster or remove it", other.Name)}
-		}
+	if why := takeOver(m, uid, all); why != "" {
+		return &status.Failure{Reason: status.ReasonClusterClaimed, Stalled: true, Message: why}
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type report struct {
 	mu sync.Mutex
 	// written is the member as the hub last had it: the base of the next patch.
 	written *v1alpha1.Member
+	// steps of a member that leaves; nil for others.
+	steps func() []v1alpha1.LeaveStep
 }
 
 func newReport(hub client.Client, events record.EventRecorder, m *v1alpha1.Member) *report {
@@ -50,6 +52,9 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 	m := r.member
 	m.Status.ObservedGeneration = m.Generation
 	m.Status.Objects = int32(outcome.Objects)
+	if r.steps != nil {
+		m.Status.Leave = r.steps()
+	}
 	setConditions(m, outcome.Conditions(), m.Generation)
 	announce(r.events, r.written, m)
 	if err := writeStatus(ctx, r.hub, r.written, m); err != nil {
@@ -58,6 +63,13 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 	r.written = m.DeepCopy()
 	observeMember(m)
 	return nil
+}
+
+// setSteps makes each write tell of the steps of a leave.
+func (r *report) setSteps(steps func() []v1alpha1.LeaveStep) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steps = steps
 }
 
 // delivered records what the member now has.

@@ -228,7 +228,8 @@ func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *sto
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](500*time.Millisecond, 2*time.Minute)
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.Member{}, builder.WithPredicates(predicate.Or(
-			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}))).
+			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, leaveChanged))).
+		Watches(&v1alpha1.Fleet{}, handler.EnqueueRequestsFromMapFunc(r.ofFleet), builder.WithPredicates(suspendChanged)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofKubeconfig)).
 		WatchesRawSource(source.Channel(wakes.members, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.lanes.workers(), RateLimiter: limiter}).

@@ -105,6 +105,8 @@ type memberReport struct {
 	Message         string `json:"message,omitempty"`
 	Suspended       bool   `json:"suspended,omitempty"`
 	AppliedRevision string `json:"appliedRevision,omitempty"`
+	// Leave are the steps of a member that leaves.
+	Leave []v1alpha1.LeaveStep `json:"leave,omitempty"`
 }
 
 func readHub(ctx context.Context, hub dynamic.Interface, namespace string) (*hubReport, error) {
@@ -189,6 +191,7 @@ func newHubReport(fleets []v1alpha1.Fleet, members []v1alpha1.Member) *hubReport
 			Message:         ready.Message,
 			Suspended:       member.Spec.Suspend,
 			AppliedRevision: member.Status.AppliedRevision,
+			Leave:           member.Status.Leave,
 		})
 	}
 	slices.SortFunc(report.Fleets, func(a, b fleetReport) int { return strings.Compare(a.Name, b.Name) })
@@ -224,6 +227,9 @@ func printReport(p *printer, report *hubReport, namespace string) {
 	} else {
 		p.note("no members in namespace %s of the hub", namespace)
 	}
+	for _, m := range report.Members {
+		printLeave(p, m)
+	}
 	if len(report.Fleets) == 0 {
 		p.note("no fleet in namespace %s of the hub", namespace)
 		p.note("hint: a Fleet object names the Git repository to follow")
@@ -236,6 +242,21 @@ func printReport(p *printer, report *hubReport, namespace string) {
 		for _, problem := range f.Problems {
 			p.note("  %s", problem)
 		}
+	}
+}
+
+// printLeave tells how far a member is on its way out.
+func printLeave(p *printer, m memberReport) {
+	if len(m.Leave) == 0 {
+		return
+	}
+	p.note("member %s leaves:", m.Name)
+	for _, step := range m.Leave {
+		line := fmt.Sprintf("  %-15s %s", step.Name, step.State)
+		if step.Message != "" {
+			line += ": " + step.Message
+		}
+		p.note("%s", line)
 	}
 }
 

@@ -104,6 +104,17 @@ func TestStatus(t *testing.T) {
 			code: 1,
 		},
 		{
+			reason: "a member that leaves tells how far it is",
+			fleets: object("Fleet", "prod", "", ready("True", "Applied", "all members ready")),
+			members: object("Member", "aks-weu", `"applicationNetwork":"prod"`, `"leave":[{"name":"Workloads","state":"Done"},{"name":"StopExporting","state":"Blocked","message":"1 pod is still enrolled"}],`+
+				ready("False", "WorkloadsEnrolled", "leaving: 1 pod is still enrolled")),
+			stdout: "NAME     NETWORK  RELEASE  OBJECTS  READY  STATUS\n" +
+				"aks-weu  prod     -        0        False  leaving: 1 pod is still enrolled\n",
+			stderr: "isthmus: member aks-weu leaves:\nisthmus:   Workloads       Done\n" +
+				"isthmus:   StopExporting   Blocked: 1 pod is still enrolled\n",
+			code: 1,
+		},
+		{
 			reason: "a hub with nothing in it",
 			stderr: "isthmus: no members in namespace isthmus-system of the hub\n" +
 				"isthmus: no fleet in namespace isthmus-system of the hub\n" +

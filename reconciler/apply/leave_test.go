@@ -17,6 +17,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/hack/controlplane"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/member/membertest"
 )
 
 // brief gives up on what does not go at once.
@@ -39,9 +40,25 @@ func workload(t testing.TB, m *member.Member, namespace, name string, annotation
 	}
 }
 
-func TestLeaveWaitsForWorkloads(t *testing.T) {
+// TestLeaving has a cluster for itself: pods of others and silent groups are in
+// the way of every leave.
+func TestLeaving(t *testing.T) {
 	t.Parallel()
-	m, wire := connected(t)
+	own, err := plane.Cluster(context.Background(), "leaving", controlplane.ClusterOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := member.Config(own.Kubeconfig(), member.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, wire := connect(t, config)
+	t.Run("waits for workloads", func(t *testing.T) { leaveWaitsForWorkloads(t, m, wire) })
+	t.Run("forced", func(t *testing.T) { leaveForced(t, m) })
+	t.Run("silent group", func(t *testing.T) { silentGroup(t, m) })
+}
+
+func leaveWaitsForWorkloads(t *testing.T, m *member.Member, wire *membertest.Wire) {
 	ctx := context.Background()
 	set := small(t, "enrolled")
 	mustApply(t, NewTarget(m), set)
@@ -98,9 +115,7 @@ func TestLeaveWaitsForWorkloads(t *testing.T) {
 	}
 }
 
-func TestForcedLeave(t *testing.T) {
-	t.Parallel()
-	m, _ := connected(t)
+func leaveForced(t *testing.T, m *member.Member) {
 	set := small(t, "forced")
 	mustApply(t, NewTarget(m), set)
 	workload(t, m, "forced-shop", "app", map[string]any{redirectionAnnotation: "enabled"})
@@ -111,6 +126,8 @@ func TestForcedLeave(t *testing.T) {
 	if err != nil || !strings.Contains(result.Notes[LeaveWorkloads], "forced-shop/sidecar") || !strings.Contains(result.Notes[LeaveExports], "forced-shop/app") {
 		t.Errorf("error %v, notes %v", err, result.Notes)
 	}
+	remove(t, m, "v1", "Pod", "forced-shop", "sidecar")
+	remove(t, m, "v1", "Pod", "forced-shop", "app")
 	if _, err := get(m, "v1", "Namespace", "", "forced-system"); !apierrors.IsNotFound(err) {
 		t.Errorf("the system namespace is still there: %v", err)
 	}
@@ -157,10 +174,12 @@ func TestStuckFinalizer(t *testing.T) {
 	} {
 		var err error
 		// The first calls still do what can be done.
-		eventually(t, "the leave waits for "+tt.finalizer, func() bool {
+		for start := time.Now(); err == nil || !strings.Contains(err.Error(), tt.finalizer); {
+			if time.Since(start) > time.Minute {
+				t.Fatalf("the leave does not wait for %s: %v", tt.finalizer, err)
+			}
 			_, err = Leave(context.Background(), NewTarget(m), set.Mesh, Leaving{}, brief)
-			return err != nil && strings.Contains(err.Error(), tt.finalizer)
-		})
+		}
 		wire.Reset()
 		_, err = Leave(context.Background(), NewTarget(m), set.Mesh, Leaving{}, brief)
 		// 2 s of waiting in growing pauses; the rest is what there is to look at.
@@ -247,20 +266,10 @@ func TestSetWithoutCAKeepsIt(t *testing.T) {
 	}
 }
 
-// TestSilentGroup: a group whose server is away looks to discovery as if it were
+// silentGroup: a group whose server is away looks to discovery as if it were
 // not there. Its objects are not gone by that.
-func TestSilentGroup(t *testing.T) {
-	t.Parallel()
+func silentGroup(t *testing.T, m *member.Member) {
 	ctx := context.Background()
-	own, err := plane.Cluster(ctx, "silent", controlplane.ClusterOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := member.Config(own.Kubeconfig(), member.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, _ := connect(t, config)
 	set := small(t, "silent")
 	mustApply(t, NewTarget(m), set)
 	// The group of our policy, and one that holds nothing.

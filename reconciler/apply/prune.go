@@ -257,7 +257,9 @@ func (d *delivery) namespaceNotGone(ctx context.Context, s Subject) (string, err
 	if err != nil {
 		return "", err
 	}
-	for _, name := range []string{"NamespaceContentRemaining", "NamespaceFinalizersRemaining", "NamespaceDeletionDiscoveryFailure"} {
+	// The finalizers first: content remains because of them, and only a person can
+	// see to them.
+	for _, name := range []string{"NamespaceFinalizersRemaining", "NamespaceDeletionDiscoveryFailure", "NamespaceContentRemaining"} {
 		if c := condition(live, name); c != nil && c.Status == metav1.ConditionTrue {
 			return "being deleted: " + c.Message, nil
 		}

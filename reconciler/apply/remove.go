@@ -105,12 +105,14 @@ var leaveSteps = map[bundle.Stage]LeaveStep{
 func (d *delivery) removeStage(ctx context.Context, stage bundle.Stage, entries []Entry) error {
 	if stage == bundle.StageFoundation {
 		d.begin(LeaveCRDs)
-		definitions := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return !e.isCRD() })
+		// What guards CRDs goes before them.
+		first := func(e Entry) bool { return e.isCRD() || waveOf(e.Subject) == waveWebhooks }
+		definitions := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return !first(e) })
 		if err := d.removeNow(ctx, definitions); err != nil {
 			return err
 		}
 		d.noteKept()
-		entries = slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.isCRD() })
+		entries = slices.DeleteFunc(slices.Clone(entries), first)
 	}
 	d.begin(leaveSteps[stage])
 	return d.removeNow(ctx, entries)
