@@ -17,6 +17,9 @@ import (
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 )
 
+// soon is when to look again at what a delivery left undone.
+const soon = 100 * time.Millisecond
+
 // watchRetry is how soon a watch that ended is started again.
 const watchRetry = 5 * time.Second
 
@@ -152,7 +155,6 @@ func (c *connection) found(result apply.Result, repeat bool, now time.Time) (not
 
 // nextLook is how soon drift that is left needs a look; zero for none.
 func (c *connection) nextLook(now time.Time) time.Duration {
-	const soon = 100 * time.Millisecond
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for subject := range c.drifted {

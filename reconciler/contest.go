@@ -10,9 +10,10 @@ import (
 // ever more rarely, and said so.
 const (
 	// contestWindow is how long a correction counts; more of them than
-	// contestCorrections in it are a contest. Config Sync draws the same line.
+	// contestCorrections in it are a contest. Config Sync takes five for one; ten
+	// leave room for a person at work.
 	contestWindow      = time.Minute
-	contestCorrections = 5
+	contestCorrections = 10
 	// The pause before the next correction doubles from the first to the longest.
 	contestFirst   = 2 * time.Second
 	contestLongest = 10 * time.Minute

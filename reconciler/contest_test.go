@@ -37,8 +37,8 @@ func TestContestsBackOff(t *testing.T) {
 	var c contests
 	edit := apply.Change{Subject: meshConfig, Action: apply.Configured, By: "rival"}
 	corrections, began := rival(&c, edit, start, 3600)
-	if began != 1 || corrections > 20 {
-		t.Errorf("an hour of a rival at 1 Hz: %d corrections and %d contests, want at most 20 and one", corrections, began)
+	if began != 1 || corrections > 25 {
+		t.Errorf("an hour of a rival at 1 Hz: %d corrections and %d contests, want at most 25 and one", corrections, began)
 	}
 	if by := c.contested()[meshConfig]; by != "rival" {
 		t.Errorf("contested by %q, want rival", by)

@@ -178,6 +178,10 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		outcome.Applied = want.commit
 	}
 	report.within = c.nextLook(r.now())
+	if report.superseded {
+		report.within = soon
+		return outcome
+	}
 	if outcome.Failure == nil {
 		report.delivered(want, chain, m)
 	}
@@ -190,12 +194,17 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 		c.target.Doubt()
 	}
 	follow := report.follow(ctx, outcome)
-	c.setUnderWay(&underWay{ctx: ctx, set: set, report: report})
-	result, err := apply.Apply(ctx, c.target, set, apply.Options{Progress: follow.progress, GatewayTimeout: work.gatewayTimeout})
+	current, superseded := r.whileCurrent(ctx, report.member, set)
+	c.setUnderWay(&underWay{ctx: current, set: set, report: report})
+	result, err := apply.Apply(current, c.target, set, apply.Options{Progress: follow.progress, GatewayTimeout: work.gatewayTimeout})
 	c.setUnderWay(nil)
 	follow.stop()
 	report.drifted(c, result, work)
 	outcome.Objects = len(result.Inventory.Entries)
+	if report.superseded = superseded() && err != nil; report.superseded {
+		c.redo(work)
+		return outcome
+	}
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)
@@ -208,6 +217,24 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 		outcome.Waiting = result.Waiting[0].Subject.String() + ": " + result.Waiting[0].Why
 	}
 	return outcome
+}
+
+// whileCurrent is a context that ends when a newer commit has another bundle for
+// the member: what mends a delivery must not wait until that gives up. The
+// returned function ends it too, and says whether a newer commit did.
+func (r *memberReconciler) whileCurrent(ctx context.Context, m *v1alpha1.Member, set apply.Set) (context.Context, func() bool) {
+	current, cancel := context.WithCancel(ctx)
+	fleet, name, digest := fleetOf(m), m.Name, set.Digest
+	over := make(chan bool, 1)
+	go func() {
+		newer := r.store.superseded(current, fleet, name, digest)
+		cancel()
+		over <- newer
+	}()
+	return current, func() bool {
+		cancel()
+		return <-over
+	}
 }
 
 // correct puts single objects back that somebody else changed.

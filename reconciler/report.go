@@ -28,6 +28,8 @@ type report struct {
 	member *v1alpha1.Member
 	// within is how soon drift needs a look; zero for none.
 	within time.Duration
+	// superseded: a newer commit has called the delivery off.
+	superseded bool
 
 	// mu is held while the member's status changes.
 	mu sync.Mutex

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -37,14 +38,43 @@ type desired struct {
 type store struct {
 	mu     sync.RWMutex
 	fleets map[types.NamespacedName]*accepted
+	next   chan struct{} // closed and replaced when a commit is accepted
 }
 
-func newStore() *store { return &store{fleets: map[types.NamespacedName]*accepted{}} }
+func newStore() *store {
+	return &store{fleets: map[types.NamespacedName]*accepted{}, next: make(chan struct{})}
+}
 
 func (s *store) accept(fleet types.NamespacedName, a *accepted) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fleets[fleet] = a
+	close(s.next)
+	s.next = make(chan struct{})
+}
+
+// superseded returns when a member of a fleet is held to another bundle than the
+// one of a digest, to none, or to a pause; or when ctx ends, which is false.
+func (s *store) superseded(ctx context.Context, fleet types.NamespacedName, member, digest string) bool {
+	for {
+		s.mu.RLock()
+		next := s.next
+		s.mu.RUnlock()
+		want, ok := s.member(fleet, member)
+		if a := s.fleet(fleet); a != nil && (!ok || want.bundle.Digest != digest || a.suspends(member)) {
+			return true
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// suspends reports whether the commit pauses a member.
+func (a *accepted) suspends(member string) bool {
+	return slices.ContainsFunc(a.members, func(m *v1alpha1.Member) bool { return m.Name == member && m.Spec.Suspend })
 }
 
 func (s *store) forget(fleet types.NamespacedName) {

@@ -255,6 +255,9 @@ func notProgrammed(gateway *unstructured.Unstructured) string {
 	case c.Status != metav1.ConditionTrue:
 		return c.Message
 	}
+	if addresses, _, _ := unstructured.NestedSlice(gateway.Object, "status", "addresses"); len(addresses) == 0 {
+		return "it has no address yet"
+	}
 	return ""
 }
 

@@ -27,6 +27,9 @@ func TestSpine(t *testing.T) {
 	t.Run("a new commit that changes no member writes nothing there", func(t *testing.T) { testOtherCommit(t, r) })
 	t.Run("people's own manifests come and go with commits", func(t *testing.T) { testResources(t, r) })
 	t.Run("drift is put back", func(t *testing.T) { testDrift(t, r) })
+	t.Run("drift is reported where the fleet says so", func(t *testing.T) { testReported(t, r) })
+	t.Run("a rival is not fought", func(t *testing.T) { testRival(t, r) })
+	t.Run("the CA is put back while a delivery waits", func(t *testing.T) { testTrustMeanwhile(t, r) })
 	waitIdle(t, r)
 	stop()
 	restarted := time.Now()
@@ -87,7 +90,8 @@ func testDrift(t *testing.T, r *rig.Rig) {
 	member, err := r.ClientOf(east)
 	check(t, err)
 	var latencies []time.Duration
-	for i := range 100 {
+	// Five of each: who changes an object more than ten times a minute is a rival.
+	for i := range 5 * len(changes) {
 		change := changes[i%len(changes)]
 		latency, err := change.cause(t, member)
 		if err != nil {
