@@ -31,11 +31,15 @@ type settings struct {
 	// real members are API servers; idle is how long they are left alone.
 	real int
 	idle time.Duration
+	// settle is how long simulated members are left alone before memory is read.
+	settle time.Duration
 	// self is the path of this program, which measures rendering in processes of
 	// its own.
 	self string
 	// plot is the file for the plot of how the cost grows; empty for none.
 	plot string
+	// plotMembers is the file for the plot of the memory over simulated members.
+	plotMembers string
 	// progress hears of builds and of what is being measured.
 	progress io.Writer
 }
@@ -48,18 +52,24 @@ func main() {
 	flag.Uint64Var(&s.seed, "seed", 1, "of the random changes")
 	flag.IntVar(&s.real, "real", 20, "real members of the part that has many")
 	flag.DurationVar(&s.idle, "idle", 2*time.Minute, "how long they are left alone")
+	// The Go runtime collects at least every two minutes.
+	flag.DurationVar(&s.settle, "settle", 150*time.Second, "how long simulated members are left alone before memory is read")
 	path := flag.String("json", "", "also write the report to this file")
 	render := flag.Int("render", 0, "only render so many members and print the times; the bench starts itself with it")
 	more := flag.Int("more", 0, "with -render: afterwards render so many further members, one by one")
 	scale := flag.Int("scale", 0, "only render so many members, and again after an edit; the bench starts itself with it")
 	flag.StringVar(&s.plot, "plot", "", "draw how the cost grows with the members into this SVG file")
-	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift or members")
+	flag.StringVar(&s.plotMembers, "plot-members", "", "draw the memory over the simulated members into this SVG file")
+	playing := flag.Bool("play", false, "only play members, as asked on the standard input; the bench starts itself with it")
+	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift, members or simulated")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
 	switch {
 	case *render > 0:
 		err = renderAlone(os.Stdout, *render, *more)
+	case *playing:
+		err = play(ctx, os.Stdin, os.Stdout)
 	case *scale > 0:
 		err = scaleAlone(os.Stdout, *scale)
 	default:
@@ -80,7 +90,7 @@ type part struct {
 
 // parts returns the parts with the name; all, if it is empty.
 func parts(name string) []part {
-	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}}
+	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}, {"simulated", benchSimulated}}
 	return slices.DeleteFunc(all, func(p part) bool { return name != "" && p.name != name })
 }
 
