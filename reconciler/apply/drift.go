@@ -103,7 +103,7 @@ func ownedBesideUs(managers []metav1.ManagedFieldsEntry, name string) *fieldpath
 			continue
 		}
 		var owned fieldpath.Set
-		if err := owned.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+		if err := owned.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err != nil {
 			continue // of a form that we do not know: then our own holds
 		}
 		all = all.Union(&owned)

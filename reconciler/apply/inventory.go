@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -141,13 +142,16 @@ func (i Inventory) split(limit int) (head, map[string]string) {
 	return h, parts
 }
 
+// errUnreadable says that somebody wrote over an inventory. The parser's error is
+// not wrapped: it would read as an answer of the API server that broke off.
+var errUnreadable = errors.New("parse the inventory: it is not as isthmus writes it")
+
 func parseHead(raw string) (head, error) {
 	var version struct {
 		Version int `json:"version"`
 	}
-	// Not wrapped: it is what the inventory holds, not an answer that broke off.
 	if err := json.Unmarshal([]byte(raw), &version); err != nil {
-		return head{}, fmt.Errorf("parse the inventory: %v", err)
+		return head{}, errUnreadable
 	}
 	if version.Version > inventoryVersion {
 		return head{}, &member.Error{Reason: InventoryTooNew, Doing: fmt.Sprintf(
@@ -155,7 +159,7 @@ func parseHead(raw string) (head, error) {
 	}
 	var h head
 	if err := json.Unmarshal([]byte(raw), &h); err != nil {
-		return head{}, fmt.Errorf("parse the inventory: %v", err)
+		return head{}, errUnreadable
 	}
 	if h.Version < 1 || h.Inventory == nil && len(h.Parts) == 0 {
 		return head{}, fmt.Errorf("parse the inventory: it has no version or no content")

@@ -94,10 +94,10 @@ func (t *Target) forget(s Subject) {
 // sights of the objects of ours on the member, by identity.
 type sights map[Subject]*sight
 
-// observe sees everything with our label among some kinds. Kinds that a watch
+// observe sees everything with our label, of any network, among some kinds. Kinds that a watch
 // follows cost nothing; kinds that the API server does not serve have no
 // objects. Of kinds that are shared all are seen if all is set, ours or not.
-func (t *Target) observe(ctx context.Context, mesh Mesh, kinds map[schema.GroupVersionKind]bool, all bool) (sights, error) {
+func (t *Target) observe(ctx context.Context, kinds map[schema.GroupVersionKind]bool, all bool) (sights, error) {
 	var (
 		mu   sync.Mutex
 		seen = sights{}

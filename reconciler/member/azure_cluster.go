@@ -203,7 +203,7 @@ func (c *managedCluster) failure(action string, err error) error {
 		if reason := transportReason(err); reason == Unreachable || reason == Canceled {
 			return &Error{Reason: reason, Doing: doing + "no answer"}
 		}
-		refused, _ := c.login.refusal(err)
+		_, refused := c.login.refusal(err)
 		return refused
 	}
 	switch code := answer.StatusCode; {

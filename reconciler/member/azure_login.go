@@ -182,8 +182,7 @@ func (l *login) fetch(ctx context.Context, o policy.TokenRequestOptions) error {
 	o.Scopes, o.EnableCAE = []string{aksServer}, true
 	token, err := l.credential.GetToken(ctx, o)
 	if err != nil {
-		after := renewRetry
-		err, after = l.refusal(err)
+		after, err := l.refusal(err)
 		if ctx.Err() == nil {
 			l.next, l.failed = l.now().Add(after), err
 		}
@@ -210,26 +209,26 @@ var entraHints = map[string]string{
 
 // refusal says why there is no token, and when to ask again. Entra's answers
 // hold times and ids that differ each time, so only their code is taken.
-func (l *login) refusal(err error) (error, time.Duration) {
+func (l *login) refusal(err error) (time.Duration, error) {
 	doing := fmt.Sprintf("log in to Azure by %s", l.spec.Identity)
 	if reason := transportReason(err); reason == Canceled || reason == Unreachable {
-		return &Error{Reason: reason, Doing: doing + ": no answer"}, renewRetry
+		return renewRetry, &Error{Reason: reason, Doing: doing + ": no answer"}
 	}
 	refused := (*azidentity.AuthenticationFailedError)(nil)
 	if !errors.As(err, &refused) || refused.RawResponse == nil {
-		return &Error{Reason: AzureLoginRefused, Doing: doing + ": no token; " + prepareHint[l.spec.Identity]}, renewRetry
+		return renewRetry, &Error{Reason: AzureLoginRefused, Doing: doing + ": no token; " + prepareHint[l.spec.Identity]}
 	}
 	switch code := refused.RawResponse.StatusCode; {
 	case code == http.StatusTooManyRequests:
-		return &Error{Reason: Throttled, Doing: doing + ": too many requests"}, max(renewRetry, retryAfter(refused.RawResponse, l.now()))
+		return max(renewRetry, retryAfter(refused.RawResponse, l.now())), &Error{Reason: Throttled, Doing: doing + ": too many requests"}
 	case code >= http.StatusInternalServerError:
-		return &Error{Reason: ServerFailing, Doing: fmt.Sprintf("%s: answer %d", doing, code)}, renewRetry
+		return renewRetry, &Error{Reason: ServerFailing, Doing: fmt.Sprintf("%s: answer %d", doing, code)}
 	}
 	if code := entraCode.FindString(err.Error()); code != "" {
-		return &Error{Reason: AzureLoginRefused, Doing: fmt.Sprintf("%s: refused with %s: %s", doing, code,
-			cmp.Or(entraHints[code], "see https://login.microsoftonline.com/error?code="+code[len("AADSTS"):]))}, renewRetry
+		return renewRetry, &Error{Reason: AzureLoginRefused, Doing: fmt.Sprintf("%s: refused with %s: %s", doing, code,
+			cmp.Or(entraHints[code], "see https://login.microsoftonline.com/error?code="+code[len("AADSTS"):]))}
 	}
-	return &Error{Reason: AzureLoginRefused, Doing: fmt.Sprintf("%s: refused with %d", doing, refused.RawResponse.StatusCode)}, renewRetry
+	return renewRetry, &Error{Reason: AzureLoginRefused, Doing: fmt.Sprintf("%s: refused with %d", doing, refused.RawResponse.StatusCode)}
 }
 
 // retryAfter is how long an answer asks to wait, at most an hour.

@@ -214,7 +214,7 @@ func TestSlowBodiesGiveTheirSlotsBack(t *testing.T) {
 		t.Errorf("error %v, of reason %q", err, ReasonOf(err))
 	}
 	for range 2 {
-		if _, err := m.REST.Get().AbsPath("/version").Stream(t.Context()); err != nil { //nolint:bodyclose // that is the case
+		if _, err := m.REST.Get().AbsPath("/version").Stream(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -230,7 +230,7 @@ func TestSlowBodiesGiveTheirSlotsBack(t *testing.T) {
 // TestWatchThatNeverBegins does not hang.
 func TestWatchThatNeverBegins(t *testing.T) {
 	m := serve(t, Options{Timeout: 100 * time.Millisecond}, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	_, err := m.REST.Get().AbsPath("/api/v1/configmaps").Param("watch", "true").Stream(t.Context()) //nolint:bodyclose // there is none.
+	_, err := m.REST.Get().AbsPath("/api/v1/configmaps").Param("watch", "true").Stream(t.Context())
 	if ReasonOf(err) != Unreachable {
 		t.Errorf("error %v, of reason %q", err, ReasonOf(err))
 	}

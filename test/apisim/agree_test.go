@@ -155,7 +155,7 @@ func (s *server) summary(event string, o metav1.ObjectMeta) summary {
 		}
 		var fields any
 		if entry.FieldsV1 != nil {
-			_ = json.Unmarshal(entry.FieldsV1.Raw, &fields) // shown as it is below
+			_ = json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) // shown as it is below
 		}
 		out.Managers = append(out.Managers, fmt.Sprintf("%s %s %s %v", entry.Manager, entry.Operation, entry.APIVersion, fields))
 	}
