@@ -203,7 +203,7 @@ func TestDeniedDeletionIsKept(t *testing.T) {
 	t.Parallel()
 	m, _ := connected(t)
 	ctx := context.Background()
-	set := small(t, "denied")
+	set := small(t, "refused")
 	mustApply(t, NewTarget(m), set)
 	for _, text := range []string{`
 apiVersion: admissionregistration.k8s.io/v1
@@ -221,31 +221,31 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: NETWORK-keep}
 spec: {policyName: NETWORK-keep, validationActions: [Deny]}
 `} {
-		o := parse(t, "denied", text)[0]
+		o := parse(t, "refused", text)[0]
 		o.SetLabels(nil)
 		if _, err := client(t, m, o.GetAPIVersion(), o.GetKind(), "").Create(ctx, o, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	eventually(t, "the policy denies", func() bool {
-		err := client(t, m, "v1", "ConfigMap", "denied-system").Delete(ctx, "istio", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		err := client(t, m, "v1", "ConfigMap", "refused-system").Delete(ctx, "istio", metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
 		return err != nil && strings.Contains(err.Error(), "kept by a test")
 	})
 	less, target := without(set, "ConfigMap", "istio"), NewTarget(m)
-	kept := subject("v1", "ConfigMap", "denied-system", "istio")
+	kept := subject("v1", "ConfigMap", "refused-system", "istio")
 	for range 2 {
 		result, err := Apply(ctx, target, less, quick)
 		if err == nil || !strings.Contains(err.Error(), "kept by a test") || result.Inventory.find(kept) == nil {
 			t.Errorf("a denied deletion: error %v, in the inventory: %v", err, result.Inventory.find(kept) != nil)
 		}
 	}
-	remove(t, m, "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "", "denied-keep")
-	remove(t, m, "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "", "denied-keep")
+	remove(t, m, "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "", "refused-keep")
+	remove(t, m, "admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "", "refused-keep")
 	eventually(t, "it is pruned once it may be", func() bool {
 		result, err := Apply(ctx, target, less, quick)
 		return err == nil && result.Inventory.find(kept) == nil
 	})
-	if _, err := get(m, "v1", "ConfigMap", "denied-system", "istio"); !apierrors.IsNotFound(err) {
+	if _, err := get(m, "v1", "ConfigMap", "refused-system", "istio"); !apierrors.IsNotFound(err) {
 		t.Errorf("not pruned: %v", err)
 	}
 }

@@ -153,21 +153,21 @@ func TestWebhookThatMutates(t *testing.T) {
 func TestNamespaceThatDoesNotGo(t *testing.T) {
 	t.Parallel()
 	m, wire := connected(t)
-	target, set := NewTarget(m), small(t, "stuck")
-	for _, o := range parse(t, "stuck", `
+	target, set := NewTarget(m), small(t, "ending")
+	for _, o := range parse(t, "ending", `
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: inside, namespace: stuck-shop}
+metadata: {name: inside, namespace: ending-shop}
 data: {a: b}
 `) {
 		set.Objects = append(set.Objects, bundle.Object{Stage: bundle.StageGateways, Object: o})
 	}
 	mustApply(t, target, set)
 	other, _ := connected(t)
-	patch(t, other, "v1", "ConfigMap", "stuck-shop", "kube-root-ca.crt", `{"metadata":{"finalizers":["example.com/never"]}}`)
-	remove(t, other, "v1", "Namespace", "", "stuck-shop")
+	patch(t, other, "v1", "ConfigMap", "ending-shop", "kube-root-ca.crt", `{"metadata":{"finalizers":["example.com/never"]}}`)
+	remove(t, other, "v1", "Namespace", "", "ending-shop")
 	eventually(t, "the object inside to go", func() bool {
-		_, err := get(other, "v1", "ConfigMap", "stuck-shop", "inside")
+		_, err := get(other, "v1", "ConfigMap", "ending-shop", "inside")
 		return err != nil
 	})
 	wire.Reset()
