@@ -27,6 +27,8 @@
 //   - Secrets of the set are put back before anything else.
 //   - A failing object does not keep the others of its stage back; later stages
 //     do not start. Every failure names its object and has a reason.
+//   - Secrets are listed and watched in the system namespace only. A search of the
+//     whole member tries more, and does without where that is refused.
 //   - No value of a Secret is received, remembered or part of an error: answers
 //     are metadata only, and hashes of Secrets are keyed and stay in memory.
 //

@@ -97,7 +97,7 @@ func namePods(all []Subject) string {
 // Released says that our labels are off the namespaces already: one that still
 // enrols its pods does so for somebody else.
 func (d *delivery) enrolled(ctx context.Context, released bool) (byUs, byOthers []Subject, err error) {
-	namespaces, err := d.target.wire.list(ctx, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, "", "")
+	namespaces, err := d.target.wire.list(ctx, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, selection{})
 	if err != nil {
 		return nil, nil, member.Wrap("list namespaces", err)
 	}
@@ -105,8 +105,8 @@ func (d *delivery) enrolled(ctx context.Context, released bool) (byUs, byOthers 
 	for i := range namespaces {
 		byName[namespaces[i].Name] = &namespaces[i].ObjectMeta
 	}
-	all, err := d.target.wire.list(ctx, schema.GroupVersionResource{Version: "v1", Resource: "pods"}, "",
-		"status.phase!=Succeeded,status.phase!=Failed,metadata.namespace!="+d.mesh.SystemNamespace)
+	all, err := d.target.wire.list(ctx, schema.GroupVersionResource{Version: "v1", Resource: "pods"},
+		selection{fields: "status.phase!=Succeeded,status.phase!=Failed,metadata.namespace!=" + d.mesh.SystemNamespace})
 	if err != nil {
 		return nil, nil, member.Wrap("list pods", err)
 	}

@@ -346,7 +346,7 @@ func TestExpiredPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		items, err := wire{m.REST}.list(context.Background(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "", "")
+		items, err := wire{m.REST}.list(context.Background(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, selection{})
 		if len(items) != tt.want || (err == nil) != (tt.want > 0) {
 			t.Errorf("%s: %d items, error %v, want %d", tt.reason, len(items), err, tt.want)
 		}

@@ -65,7 +65,7 @@ func (d *delivery) removeGatewayChildren(ctx context.Context, gateways map[types
 	return d.removeFound(ctx, bundle.StageGateways, func() ([]located, error) {
 		var all []located
 		for _, kind := range gatewayChildren {
-			objects, err := d.locate(ctx, kind, gatewayNameLabel, "")
+			objects, err := d.locate(ctx, kind, selection{labels: gatewayNameLabel})
 			if err != nil {
 				return nil, err
 			}
@@ -81,7 +81,7 @@ func (d *delivery) removeGatewayChildren(ctx context.Context, gateways map[types
 // after istiod has lost its rights, so nothing comes back. Where another
 // istiod is on the member, it is that one's too, and stays.
 func (d *delivery) removeLeftovers(ctx context.Context) error {
-	istiods, err := d.locate(ctx, gatewayChildren[0], "app=istiod", "")
+	istiods, err := d.locate(ctx, gatewayChildren[0], selection{labels: "app=istiod"})
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (d *delivery) removeLeftovers(ctx context.Context) error {
 			return nil, err
 		}
 		for _, name := range istiodConfigMaps {
-			objects, err := d.locate(ctx, InventorySubject(d.mesh).kind(), istiodConfigLabel, "metadata.name="+name)
+			objects, err := d.locate(ctx, InventorySubject(d.mesh).kind(), selection{labels: istiodConfigLabel, fields: "metadata.name=" + name})
 			if err != nil {
 				return nil, err
 			}
@@ -112,20 +112,20 @@ func (d *delivery) removeLeftovers(ctx context.Context) error {
 func (d *delivery) emptyHome(ctx context.Context) error {
 	lease := schema.GroupVersionKind{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"}
 	return d.removeFound(ctx, bundle.StageFoundation, func() ([]located, error) {
-		leases, err := d.locate(ctx, lease, "", "metadata.namespace="+d.mesh.SystemNamespace)
+		leases, err := d.locate(ctx, lease, selection{namespace: d.mesh.SystemNamespace})
 		if err != nil {
 			return nil, err
 		}
 		all := slices.DeleteFunc(leases, func(o located) bool { return !strings.HasPrefix(o.Name, "istio") })
-		configs, err := d.locate(ctx, InventorySubject(d.mesh).kind(), "", "metadata.namespace="+d.mesh.SystemNamespace)
+		configs, err := d.locate(ctx, InventorySubject(d.mesh).kind(), selection{namespace: d.mesh.SystemNamespace})
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, slices.DeleteFunc(configs, func(o located) bool {
 			return !slices.Contains(istiodLocks, o.Name) && !slices.Contains(istiodConfigMaps, o.Name)
 		})...)
-		secrets, err := d.locate(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, "",
-			"metadata.namespace="+d.mesh.SystemNamespace+",metadata.name=istio-ca-secret")
+		secrets, err := d.locate(ctx, schema.GroupVersionKind{Version: "v1", Kind: "Secret"},
+			selection{namespace: d.mesh.SystemNamespace, fields: "metadata.name=istio-ca-secret"})
 		return append(all, secrets...), err
 	})
 }
@@ -138,12 +138,12 @@ type located struct {
 }
 
 // locate lists objects of a kind; a kind that is not served has none.
-func (d *delivery) locate(ctx context.Context, kind schema.GroupVersionKind, labels, fields string) ([]located, error) {
+func (d *delivery) locate(ctx context.Context, kind schema.GroupVersionKind, which selection) ([]located, error) {
 	mapping, err := d.target.mapping(ctx, kind)
 	if err != nil || mapping == nil {
 		return nil, err
 	}
-	items, err := d.target.wire.list(ctx, mapping.Resource, labels, fields)
+	items, err := d.target.wire.list(ctx, mapping.Resource, which)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -160,7 +160,7 @@ func (d *delivery) locate(ctx context.Context, kind schema.GroupVersionKind, lab
 // classes are the GatewayClasses that istiod made.
 func (d *delivery) classes(ctx context.Context) ([]located, error) {
 	kind := schema.GroupVersionKind{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "GatewayClass"}
-	objects, err := d.locate(ctx, kind, "", "")
+	objects, err := d.locate(ctx, kind, selection{})
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func (d *delivery) open(ctx context.Context, all []wanted) error {
 		kinds[w.kind()] = true
 		adopting = adopting || w.isShared() && (last == nil || last.find(w.Subject) == nil)
 	}
-	seen, err := d.target.observe(ctx, kinds, adopting)
+	seen, err := d.target.observe(ctx, d.mesh, kinds, adopting)
 	if err != nil {
 		return err
 	}

@@ -326,7 +326,7 @@ func (d *delivery) inUse(ctx context.Context, s Subject) (bool, error) {
 	}
 	plural, _, _ := unstructured.NestedString(live.Object, "spec", "names", "plural")
 	resource := schema.GroupVersionResource{Group: kinds[0].Group, Version: kinds[0].Version, Resource: plural}
-	items, err := d.target.wire.list(ctx, resource, LabelNetwork+"!="+d.mesh.Network, "")
+	items, err := d.target.wire.list(ctx, resource, selection{labels: LabelNetwork + "!=" + d.mesh.Network})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

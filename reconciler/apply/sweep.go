@@ -54,7 +54,7 @@ func (t *Target) sweep(ctx context.Context, mesh Mesh) ([]found, error) {
 				continue
 			}
 			work.Go(func() error {
-				items, err := t.wire.list(ctx, group.WithResource(r.Name), ownedBy(mesh), "")
+				items, err := t.sweepKind(ctx, group.WithResource(r.Name), r.Namespaced, mesh)
 				if err != nil && !passable(err) {
 					return member.Wrap("list "+r.Name, err)
 				}
@@ -73,6 +73,18 @@ func (t *Target) sweep(ctx context.Context, mesh Mesh) ([]found, error) {
 	err = work.Wait()
 	slices.SortFunc(all, func(a, b found) int { return compareSubjects(a.Subject, b.Subject) })
 	return all, err
+}
+
+// sweepKind lists one kind in the whole cluster, or, without the right to that,
+// in the system namespace.
+func (t *Target) sweepKind(ctx context.Context, r schema.GroupVersionResource, namespaced bool, mesh Mesh) ([]metav1.PartialObjectMetadata, error) {
+	which := selection{labels: ownedBy(mesh)}
+	items, err := t.wire.list(ctx, r, which)
+	if namespaced && apierrors.IsForbidden(err) {
+		which.namespace = mesh.SystemNamespace
+		return t.wire.list(ctx, r, which)
+	}
+	return items, err
 }
 
 // sweepable leaves out what cannot be listed by label or deleted, and Endpoints,

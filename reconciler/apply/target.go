@@ -97,7 +97,7 @@ type sights map[Subject]*sight
 // observe sees everything with our label, of any network, among some kinds. Kinds that a watch
 // follows cost nothing; kinds that the API server does not serve have no
 // objects. Of kinds that are shared all are seen if all is set, ours or not.
-func (t *Target) observe(ctx context.Context, kinds map[schema.GroupVersionKind]bool, all bool) (sights, error) {
+func (t *Target) observe(ctx context.Context, mesh Mesh, kinds map[schema.GroupVersionKind]bool, all bool) (sights, error) {
 	var (
 		mu   sync.Mutex
 		seen = sights{}
@@ -118,12 +118,12 @@ func (t *Target) observe(ctx context.Context, kinds map[schema.GroupVersionKind]
 			continue
 		}
 		// Of any network: what belongs to another one is not ours to take.
-		selector := LabelNetwork
+		which := selection{labels: LabelNetwork, namespace: onlyIn(mapping.Resource, mesh)}
 		if shared {
-			selector = ""
+			which.labels = ""
 		}
 		work.Go(func() error {
-			found, err := t.observeListed(ctx, mapping, subject, selector)
+			found, err := t.observeListed(ctx, mapping, subject, which)
 			mu.Lock()
 			defer mu.Unlock()
 			for s, what := range found {
@@ -135,10 +135,20 @@ func (t *Target) observe(ctx context.Context, kinds map[schema.GroupVersionKind]
 	return seen, work.Wait()
 }
 
+// onlyIn is the one namespace in which a kind is listed and watched; empty for
+// all. Nothing of ours is a Secret elsewhere, and those of others are not to be
+// in our reach: RBAC knows no labels.
+func onlyIn(r schema.GroupVersionResource, mesh Mesh) string {
+	if r.Group == "" && r.Resource == "secrets" {
+		return mesh.SystemNamespace
+	}
+	return ""
+}
+
 func ownedBy(mesh Mesh) string { return LabelNetwork + "=" + mesh.Network }
 
-func (t *Target) observeListed(ctx context.Context, m *meta.RESTMapping, kind Subject, selector string) (sights, error) {
-	items, err := t.wire.list(ctx, m.Resource, selector, "")
+func (t *Target) observeListed(ctx context.Context, m *meta.RESTMapping, kind Subject, which selection) (sights, error) {
+	items, err := t.wire.list(ctx, m.Resource, which)
 	if apierrors.IsNotFound(err) {
 		return nil, nil // the kind went since discovery
 	}

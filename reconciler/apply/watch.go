@@ -103,7 +103,8 @@ func (w *watcher) follow(ctx context.Context, inventory *stored, stops map[schem
 		watching, stops[resource] = context.WithCancel(ctx)
 		v := &view{kind: kind, watcher: w}
 		w.target.setView(resource, v)
-		running.Go(func() { v.run(watching, w.target.member.Metadata.Resource(resource), ownedBy(w.mesh)) })
+		client := w.target.member.Metadata.Resource(resource).Namespace(onlyIn(resource, w.mesh))
+		running.Go(func() { v.run(watching, client, ownedBy(w.mesh)) })
 	}
 }
 
@@ -179,7 +180,7 @@ type view struct {
 	live    bool
 }
 
-func (v *view) run(ctx context.Context, client metadata.Getter, selector string) {
+func (v *view) run(ctx context.Context, client metadata.ResourceInterface, selector string) {
 	pace := flowcontrol.NewTokenBucketRateLimiter(watchRate, watchBurst)
 	source := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {

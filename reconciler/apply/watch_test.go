@@ -342,7 +342,7 @@ func TestDoubtFindsWhatAWatchMissed(t *testing.T) {
 	target := NewTarget(m)
 	mustApply(t, target, set)
 	edited := subject("v1", "ConfigMap", set.SystemNamespace, "istio")
-	seen, err := target.observe(t.Context(), map[schema.GroupVersionKind]bool{edited.kind(): true}, false)
+	seen, err := target.observe(t.Context(), set.Mesh, map[schema.GroupVersionKind]bool{edited.kind(): true}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

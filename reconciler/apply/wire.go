@@ -85,14 +85,20 @@ func (w wire) get(ctx context.Context, at string) (*metav1.PartialObjectMetadata
 	return decode[metav1.PartialObjectMetadata](w.rest.Get().AbsPath(at).SetHeader("Accept", metadataOnly).Do(ctx))
 }
 
-// list reads the metadata of all objects of a kind that a selector takes, or
-// none: where the pages expire under it, it reads all at once.
-func (w wire) list(ctx context.Context, r schema.GroupVersionResource, labels, fields string) ([]metav1.PartialObjectMetadata, error) {
+// selection says which objects of a kind are meant; the zero value means all.
+type selection struct {
+	namespace      string
+	labels, fields string
+}
+
+// list reads the metadata of all objects of a kind that are selected, or none:
+// where the pages expire under it, it reads all at once.
+func (w wire) list(ctx context.Context, r schema.GroupVersionResource, of selection) ([]metav1.PartialObjectMetadata, error) {
 	const page = "500"
 	var items []metav1.PartialObjectMetadata
 	for next, limit := "", page; ; {
-		request := w.rest.Get().AbsPath(collectionPath(r, "")).SetHeader("Accept", metadataList)
-		for name, value := range map[string]string{"labelSelector": labels, "fieldSelector": fields, "limit": limit, "continue": next} {
+		request := w.rest.Get().AbsPath(collectionPath(r, of.namespace)).SetHeader("Accept", metadataList)
+		for name, value := range map[string]string{"labelSelector": of.labels, "fieldSelector": of.fields, "limit": limit, "continue": next} {
 			if value != "" {
 				request = request.Param(name, value)
 			}
