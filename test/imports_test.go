@@ -145,6 +145,11 @@ var rules = []rule{
 		never:    []string{"github.com/Azure/..."},
 	},
 	{
+		reason:   "rights are worked out from a bundle, for an admin to read: no cluster is asked",
+		packages: []string{"reconciler/rights/..."},
+		never:    append([]string{"k8s.io/client-go/...", "sigs.k8s.io/controller-runtime/..."}, inputOutput...),
+	},
+	{
 		reason:   "conditions are decided from values: with a client at hand they would soon be decided from reads",
 		packages: []string{"reconciler/status/..."},
 		never:    append([]string{"k8s.io/client-go/...", "sigs.k8s.io/controller-runtime/..."}, inputOutput...),
