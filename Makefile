@@ -14,7 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 TEST_FORMAT ?= standard-quiet
 
 # How long each fuzz target runs: a duration, or a number of runs such as 1000x.
-FUZZTIME ?= 60s
+FUZZTIME ?= 30s
 
 .PHONY: help
 help: ## Print this help

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for FUZZTIME (a duration such as 60s, or a number of runs
+# Runs each fuzz target for FUZZTIME (a duration such as 30s, or a number of runs
 # such as 1000x). What makes one fail is printed and stays in testdata/fuzz,
 # where it is a test case from then on.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-time=${FUZZTIME:-60s}
+time=${FUZZTIME:-30s}
 failed=0
 while IFS=: read -r file target; do
   target=${target#func }
