@@ -121,6 +121,26 @@ func withoutGatewayAPI(t *testing.T, m *member.Member) {
 			left = len(list.Items)
 		}
 	}
+	// A policy that is gone is followed for a moment more.
+	probe := parse(t, "probe", `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: probes.gateway.networking.k8s.io
+  annotations:
+    api-approved.kubernetes.io: unapproved, a test's
+    gateway.networking.k8s.io/bundle-version: v0.1.0
+    gateway.networking.k8s.io/channel: standard
+spec:
+  group: gateway.networking.k8s.io
+  scope: Namespaced
+  names: {kind: Probe, plural: probes, singular: probe, listKind: ProbeList}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+`)[0]
+	eventually(t, "no policy denies CRDs", func() bool {
+		_, err := m.Dynamic.Resource(crds).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil
+	})
 	m.Forget()
 }
 

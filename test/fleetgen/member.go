@@ -10,6 +10,10 @@ func (g generator) member(i int, name string, n network) object {
 		"connectivity":       g.connectivity(i, name, n),
 		"controlPlane":       object{"placement": "Member"},
 		"suspend":            g.chance(5),
+		"leave":              pick(g, "Remove", "Force", "Orphan"),
+	}
+	if g.chance(20) {
+		spec["drift"] = g.drift()
 	}
 	switch {
 	case g.chance(30):
@@ -38,11 +42,40 @@ func (g generator) cluster(name string) object {
 	cluster := object{"type": "Kubernetes", "kubeconfigRef": object{"name": "cluster-" + name, "key": pick(g, "value", "config")}}
 	if g.chance(40) {
 		cluster = object{"type": "AKS", "resourceID": "/subscriptions/0000/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters/" + name}
+		if g.chance(50) {
+			cluster["azure"] = g.azure(name)
+		}
 	}
 	if g.chance(50) {
 		cluster["kubernetesVersion"], cluster["cni"] = pick(g, "1.33", "1.34.2"), pick(g, "AzureCNI", "Cilium", "Calico")
 	}
 	return cluster
+}
+
+func (g generator) azure(name string) object {
+	uuid := func() string {
+		return pick(g, "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
+	}
+	azure := object{
+		"identity": pick(g, "WorkloadIdentity", "ManagedIdentity", "ServicePrincipal"), "clientID": uuid(), "tenantID": uuid(),
+		"cloud": pick(g, "Public", "Government"), "endpoint": pick(g, "Public", "Private"),
+	}
+	if azure["identity"] == "ManagedIdentity" {
+		delete(azure, "tenantID")
+	}
+	if azure["identity"] == "ServicePrincipal" {
+		azure["secretRef"] = object{"name": "login-" + name}
+	}
+	return azure
+}
+
+// drift is what becomes of others' changes.
+func (g generator) drift() object {
+	return object{"mode": pick(g, "Correct", "Report"), "ignore": []any{object{
+		"group": pick(g, "apps", "autoscaling"), "kind": pick(g, "Deployment", "HorizontalPodAutoscaler"),
+		"namespace": pick(g, "applink-system", "istio-system"), "name": pick(g, "istiod", "ztunnel"),
+		"fields": []string{pick(g, "/spec/replicas", "/spec/minReplicas")},
+	}}}
 }
 
 // connectivity leaves the L3 network out, gives the member one of its own, or one

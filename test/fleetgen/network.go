@@ -43,6 +43,9 @@ func (g generator) network(i int) network {
 		"deletionGuard": object{"members": g.IntN(5), "objectsPercent": g.IntN(100), "allow": []string{memberName(g.IntN(50))}},
 		"patches":       g.networkPatches(namespace),
 	}
+	if g.chance(50) {
+		n.spec["drift"] = g.drift()
+	}
 	if g.chance(60) {
 		n.spec["components"] = g.components()
 	}
