@@ -3,9 +3,11 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -13,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
 )
 
 // metadataOnly asks for an object's metadata instead of the object: smaller,
@@ -82,7 +86,30 @@ func (w wire) apply(ctx context.Context, at string, body []byte, try dryRun, fie
 }
 
 func (w wire) get(ctx context.Context, at string) (*metav1.PartialObjectMetadata, error) {
-	return decode[metav1.PartialObjectMetadata](w.rest.Get().AbsPath(at).SetHeader("Accept", metadataOnly).Do(ctx))
+	return again(ctx, func() (*metav1.PartialObjectMetadata, error) {
+		return decode[metav1.PartialObjectMetadata](w.rest.Get().AbsPath(at).SetHeader("Accept", metadataOnly).Do(ctx))
+	})
+}
+
+// again repeats a read whose answer broke off, or was an error of the API server's
+// own, twice: one such answer among hundreds must not undo the others.
+func again[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	for try := 0; ; try++ {
+		out, err := read()
+		if err == nil || try == 2 || !passes(err) || pause(ctx, 100*time.Millisecond<<try) != nil {
+			return out, err
+		}
+	}
+}
+
+// passes reports whether another try may well end otherwise, and soon: not what
+// took its whole time, and not what our own side has refused.
+func passes(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, new(*member.Error)) {
+		return false
+	}
+	reason := member.ReasonOf(err)
+	return reason == member.Unreachable || reason == member.ServerFailing
 }
 
 // selection says which objects of a kind are meant; the zero value means all.
@@ -103,7 +130,9 @@ func (w wire) list(ctx context.Context, r schema.GroupVersionResource, of select
 				request = request.Param(name, value)
 			}
 		}
-		list, err := decode[metav1.PartialObjectMetadataList](request.Do(ctx))
+		list, err := again(ctx, func() (*metav1.PartialObjectMetadataList, error) {
+			return decode[metav1.PartialObjectMetadataList](request.Do(ctx))
+		})
 		if apierrors.IsResourceExpired(err) && next != "" {
 			items, next, limit = nil, "", ""
 			continue
@@ -152,11 +181,9 @@ func (w wire) put(ctx context.Context, collection, name string, body []byte, fre
 
 // read returns a whole object, as the API server has it.
 func (w wire) read(ctx context.Context, at string) ([]byte, error) {
-	result := w.rest.Get().AbsPath(at).SetHeader("Accept", "application/json").Do(ctx)
-	if err := result.Error(); err != nil {
-		return nil, err
-	}
-	return result.Raw()
+	return again(ctx, func() ([]byte, error) {
+		return w.rest.Get().AbsPath(at).SetHeader("Accept", "application/json").Do(ctx).Raw()
+	})
 }
 
 func decode[T any](result rest.Result) (*T, error) {
