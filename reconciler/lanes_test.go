@@ -48,8 +48,9 @@ func play(t *testing.T, l *lanes, dead, living, rounds int) *fakes {
 	for i := range living {
 		f.add(fmt.Sprint("living-", i))
 	}
+	var workers sync.WaitGroup
 	for range l.workers() {
-		go func() {
+		workers.Go(func() {
 			for {
 				select {
 				case <-ctx.Done():
@@ -58,9 +59,11 @@ func play(t *testing.T, l *lanes, dead, living, rounds int) *fakes {
 					f.turn(ctx, member)
 				}
 			}
-		}()
+		})
 	}
 	f.done.Wait()
+	cancel()
+	workers.Wait()
 	slices.Sort(f.waited)
 	return f
 }
