@@ -55,27 +55,13 @@ type Leaving struct {
 //     network at all.
 //   - Then [Leaving].Peers, then everything as [Remove] has it.
 func Leave(ctx context.Context, t *Target, mesh Mesh, l Leaving, o Options) (Result, error) {
-	if mesh.Network == "" || mesh.SystemNamespace == "" {
-		return Result{}, invalidSet("it names no network or no system namespace")
-	}
-	d := newDelivery(t, mesh, o)
-	d.leaving = true
-	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
-	defer cancel()
-	t.calls.Lock()
-	defer t.calls.Unlock()
-	t.writes.Lock()
-	defer t.writes.Unlock()
-	err := d.leaveMesh(ctx, l)
+	d, err := takeOff(ctx, t, mesh, o, func(d *delivery, ctx context.Context) error { return d.leaveMesh(ctx, l) })
 	result := d.outcome()
 	result.Step, result.Notes = d.at, d.notes
 	return result, err
 }
 
 func (d *delivery) leaveMesh(ctx context.Context, l Leaving) error {
-	if err := d.openToRemove(ctx); err != nil {
-		return err
-	}
 	d.begin(LeaveWorkloads)
 	if err := d.refuseEnrolled(ctx, l.Force); err != nil {
 		return err

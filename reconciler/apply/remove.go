@@ -13,8 +13,8 @@ import (
 )
 
 // Remove takes everything of isthmus off a member, whatever is enrolled in the
-// mesh, in the reverse order of delivery: gateways and policies and what istiod made for them, ztunnel, CNI,
-// the webhooks and then istiod, its RBAC, its secrets and what it left in other
+// mesh, in the reverse order of delivery: gateways and policies and what istiod
+// made for them, ztunnel, CNI, the webhooks and then istiod, its RBAC, its secrets and what it left in other
 // namespaces, CRDs, namespaces, and last the system namespace with the
 // inventory. Each step is waited for; then the whole member is searched for
 // our label. Objects marked or recorded to be kept stay without our fields, and
@@ -24,22 +24,27 @@ import (
 // ours it succeeds. What does not go in time is an error of reason [NotGone],
 // and what comes after it is not touched.
 func Remove(ctx context.Context, t *Target, mesh Mesh, o Options) (Result, error) {
-	if mesh.Network == "" || mesh.SystemNamespace == "" {
-		return Result{}, invalidSet("it names no network or no system namespace")
-	}
+	d, err := takeOff(ctx, t, mesh, o, (*delivery).everything)
+	return d.outcome(), err
+}
+
+// takeOff does the work of a removal with the inventory open, alone on the member.
+func takeOff(ctx context.Context, t *Target, mesh Mesh, o Options, work func(*delivery, context.Context) error) (*delivery, error) {
 	d := newDelivery(t, mesh, o)
 	d.leaving = true
+	if mesh.Network == "" || mesh.SystemNamespace == "" {
+		return d, invalidSet("it names no network or no system namespace")
+	}
 	ctx, cancel := context.WithTimeout(ctx, d.options.Timeout)
 	defer cancel()
 	t.calls.Lock()
 	defer t.calls.Unlock()
 	t.writes.Lock()
 	defer t.writes.Unlock()
-	err := d.openToRemove(ctx)
-	if err == nil {
-		err = d.everything(ctx)
+	if err := d.openToRemove(ctx); err != nil {
+		return d, err
 	}
-	return d.outcome(), err
+	return d, work(d, ctx)
 }
 
 // openToRemove reads the inventory, or makes it anew from labels.
