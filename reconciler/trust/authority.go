@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Vault keeps CAs: name to PEM text of a certificate and its key.
-type Vault interface {
+// folder is the part of the Directory vault that is used as yet: name to PEM text
+// of a certificate and its key. Vault takes its place.
+type folder interface {
 	// Get returns what Put stored, or an error wrapping [ErrNotFound].
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Put stores data whole or not at all.
@@ -21,7 +22,7 @@ type Vault interface {
 
 // Authority makes and renews the CAs of networks.
 type Authority struct {
-	vault Vault
+	vault folder
 	now   func() time.Time
 
 	// One CA is made at a time: two members that join together must not make
@@ -30,7 +31,7 @@ type Authority struct {
 }
 
 // NewAuthority returns an Authority over a vault; now is the clock.
-func NewAuthority(vault Vault, now func() time.Time) *Authority {
+func NewAuthority(vault folder, now func() time.Time) *Authority {
 	return &Authority{vault: vault, now: now}
 }
 

@@ -11,13 +11,6 @@ import (
 	"path/filepath"
 )
 
-// ErrNotFound says that a vault holds nothing under a name, ErrExists that it
-// holds something already.
-var (
-	ErrNotFound = errors.New("not in the vault")
-	ErrExists   = errors.New("already in the vault")
-)
-
 // Directory is a vault in a folder: one file per CA with its certificate and
 // key, for demos, tests and air-gapped fleets. Whoever can read the folder can
 // impersonate every workload of the network.
