@@ -2,10 +2,13 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,6 +53,7 @@ type Cluster struct {
 	services *services
 	proxy    *egressProxy
 	runner   *kubelet.Runner // nil without istiods
+	kubelet  *kubelet.Server // of the runner
 	routes   sync.Map        // of addresses to func(int32) (string, bool); see Route
 
 	kubeconfig []byte
@@ -166,12 +170,15 @@ func (c *Cluster) prepare() error {
 	if !c.options.APIServerOnly {
 		if c.options.Istiod {
 			c.runner = c.newRunner()
+			if err := c.serveKubelet(files); err != nil {
+				return err
+			}
 		}
 		socket := c.file("egress.sock")
 		if c.services, err = newServices(c.client, c.network, c.localProcess); err != nil {
 			return err
 		}
-		if c.proxy, err = startEgressProxy(socket, c.services.resolve); err != nil {
+		if c.proxy, err = startEgressProxy(socket, c.resolve); err != nil {
 			return err
 		}
 		files[c.file("egress.yaml")] = []byte(egressConfig(socket))
@@ -183,8 +190,7 @@ func (c *Cluster) prepare() error {
 }
 
 func (c *Cluster) createNodes(ctx context.Context) error {
-	for i := range c.options.Nodes {
-		name := fmt.Sprintf("%s-node-%d", c.name, i)
+	for i, name := range c.nodeNames() {
 		node := &corev1.Node{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
 				corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
@@ -199,6 +205,54 @@ func (c *Cluster) createNodes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (c *Cluster) nodeNames() []string {
+	names := make([]string, c.options.Nodes)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s-node-%d", c.name, i)
+	}
+	return names
+}
+
+// serveKubelet starts the one kubelet that all nodes share, and adds the
+// certificate by which the API server shows itself to it. Nobody else gets in.
+func (c *Cluster) serveKubelet(files map[string][]byte) error {
+	serving, err := c.ca.kubelet(c.nodeNames())
+	if err != nil {
+		return err
+	}
+	certificate, err := tls.X509KeyPair(serving.cert, serving.key)
+	if err != nil {
+		return fmt.Errorf("read the kubelet's certificate: %w", err)
+	}
+	const user = "kube-apiserver-kubelet-client"
+	client, err := c.ca.client(user)
+	if err != nil {
+		return err
+	}
+	files[c.file("kubelet-client.crt")], files[c.file("kubelet-client.key")] = client.cert, client.key
+	c.kubelet, err = kubelet.Serve(c.runner, &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    c.ca.pool(),
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if name := state.PeerCertificates[0].Subject.CommonName; name != user {
+				return fmt.Errorf("%q is not the API server", name)
+			}
+			return nil
+		},
+	})
+	return err
+}
+
+// resolve maps what the API server wants to reach to an address of this machine:
+// a node's kubelet, or the cluster IP of a Service.
+func (c *Cluster) resolve(host, port string) (string, error) {
+	if c.kubelet != nil && port == strconv.Itoa(kubelet.Port) && slices.Contains(c.nodeNames(), host) {
+		return c.kubelet.Address(), nil
+	}
+	return c.services.resolve(host, port)
 }
 
 // identify reads what tells this cluster from others. The namespace comes some
@@ -332,6 +386,9 @@ func (c *Cluster) shutdown() {
 	c.background.Wait()
 	if c.proxy != nil {
 		c.proxy.stop()
+	}
+	if c.kubelet != nil {
+		c.kubelet.Close()
 	}
 	if c.port != nil {
 		c.port.Release()

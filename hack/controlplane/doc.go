@@ -14,7 +14,7 @@
 // connection (the shared etcd included), the deployment, daemon set, endpoint
 // slice, namespace and garbage collection controllers, the scheduler, webhooks
 // (through a proxy that stands where kube-proxy would), and, in clusters with
-// [ClusterOptions.Istiod], istiod itself.
+// [ClusterOptions.Istiod], istiod itself, whose ports can be forwarded.
 //
 // What is played: nodes and the readiness of pods (kwok), the addresses of
 // Services of type LoadBalancer (a controller of this package). There is no pod

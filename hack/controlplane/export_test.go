@@ -10,3 +10,6 @@ func (cp *ControlPlane) StandIn(release, program string) { cp.istiods[release] =
 func (c *Cluster) Resolve(clusterIP, port string) (string, error) {
 	return c.services.resolve(clusterIP, port)
 }
+
+// KubeletAddress is where the API server finds the kubelet.
+func (c *Cluster) KubeletAddress() string { return c.kubelet.Address() }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/kubelet"
 	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/port"
 )
 
@@ -82,6 +83,11 @@ func apiserverArgs(c *Cluster, etcd *port.Port, certs etcdCerts) []string {
 		"--audit-log-path=" + c.AuditLog(),
 		"--profiling=false",
 	}
+	if c.kubelet != nil {
+		args = append(args,
+			"--kubelet-certificate-authority="+c.file("ca.crt"),
+			"--kubelet-client-certificate="+c.file("kubelet-client.crt"), "--kubelet-client-key="+c.file("kubelet-client.key"))
+	}
 	if c.proxy != nil {
 		args = append(args, "--egress-selector-config-file="+c.file("egress.yaml"))
 	}
@@ -148,6 +154,7 @@ func kwokArgs(c *Cluster) []string {
 		"--config=" + c.file("stages.yaml"),
 		"--manage-all-nodes=true",
 		"--cidr=" + c.network.pods(),
+		fmt.Sprintf("--node-port=%d", kubelet.Port),
 		fmt.Sprintf("--node-lease-duration-seconds=%d", leaseSeconds),
 	}
 }

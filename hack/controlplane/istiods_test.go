@@ -11,10 +11,14 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
 
 	"github.com/isthmus-mesh/isthmus/hack/controlplane"
 	"github.com/isthmus-mesh/isthmus/hack/controlplane/controlplanetest"
@@ -122,6 +126,8 @@ func TestIstiods(t *testing.T) {
 		t.Error("a port that the Service does not have leads somewhere")
 	}
 
+	testPortForward(t, c)
+
 	writeRoot(t, client, "second")
 	eventually(t, func() error {
 		if root := read(t, istiod, "/root"); root != "second" {
@@ -167,6 +173,59 @@ func checkProcess(t *testing.T, istiod controlplane.IstiodProcess) {
 	answer := read(t, istiod, "/namespaces")
 	if !strings.Contains(answer, `"system:serviceaccount:default:default" cannot list resource "namespaces"`) {
 		t.Errorf("the process does not act as its pod's ServiceAccount: %s", answer)
+	}
+}
+
+// testPortForward reaches istiod through the API server, as kubectl does.
+func testPortForward(t *testing.T, c *controlplane.Cluster) {
+	t.Helper()
+	get := func(config *rest.Config, pod string, port int) (string, error) {
+		ask := clientFor(t, config).CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name(pod).SubResource("portforward")
+		transport, upgrader, err := spdy.RoundTripperFor(config)
+		if err != nil {
+			return "", err
+		}
+		dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, ask.URL())
+		end, up := make(chan struct{}), make(chan struct{})
+		defer close(end)
+		forwarder, err := portforward.New(dialer, []string{fmt.Sprintf("0:%d", port)}, end, up, io.Discard, io.Discard)
+		if err != nil {
+			return "", err
+		}
+		failed := make(chan error, 1)
+		go func() { failed <- forwarder.ForwardPorts() }()
+		select {
+		case err := <-failed:
+			return "", err
+		case <-up:
+		}
+		ports, err := forwarder.GetPorts()
+		if err != nil {
+			return "", err
+		}
+		response, err := http.Get(fmt.Sprintf("http://localhost:%d/root", ports[0].Local))
+		if err != nil {
+			return "", err
+		}
+		defer response.Body.Close()
+		content, err := io.ReadAll(response.Body)
+		return string(content), err
+	}
+	if root, err := get(c.RESTConfig(), "istiod", 8080); err != nil || root != "first" {
+		t.Errorf("through a forwarded port came %q, %v", root, err)
+	}
+	if _, err := get(c.RESTConfig(), "istiod", 8081); err == nil {
+		t.Error("a port that nobody listens on was forwarded")
+	}
+	config := c.RESTConfig()
+	config.Impersonate = rest.ImpersonationConfig{UserName: "somebody"}
+	if _, err := get(config, "istiod", 8080); !apierrors.IsForbidden(err) && (err == nil || !strings.Contains(err.Error(), "forbidden")) {
+		t.Errorf("a user without rights: %v", err)
+	}
+	config = c.RESTConfig()
+	config.Host, config.TLSClientConfig.Insecure, config.TLSClientConfig.CAData = "https://"+c.KubeletAddress(), true, nil
+	if _, err := get(config, "istiod", 8080); err == nil {
+		t.Error("the kubelet answers somebody who is not the API server")
 	}
 }
 

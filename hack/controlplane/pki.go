@@ -57,6 +57,21 @@ func (a *authority) serving(name string, ips ...net.IP) (keypair, error) {
 	return a.sign(template)
 }
 
+// kubelet signs a certificate for the names of nodes.
+func (a *authority) kubelet(nodes []string) (keypair, error) {
+	template := certTemplate(pkix.Name{CommonName: "kubelet"})
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.DNSNames = nodes
+	return a.sign(template)
+}
+
+// pool holds the authority alone.
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
 // client signs a certificate that Kubernetes reads as a user in groups.
 func (a *authority) client(user string, groups ...string) (keypair, error) {
 	template := certTemplate(pkix.Name{CommonName: user, Organization: groups})

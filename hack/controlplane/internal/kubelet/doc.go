@@ -20,6 +20,9 @@
 //     authority that the pod has mounted. The pod's ServiceAccount, and nothing
 //     else, decides what the process may do.
 //
+// A [Server] is what the API server finds at the nodes' kubelet port. It forwards
+// ports of such pods and knows nothing else of a kubelet's API.
+//
 // Not supported, and refused: commands other than the image's, init containers,
 // several containers, volumes other than secret, configMap, projected,
 // downwardAPI and emptyDir, probes other than httpGet.
