@@ -139,9 +139,15 @@ var rules = []rule{
 		never:    []string{"k8s.io/client-go/tools/clientcmd/..."},
 	},
 	{
-		reason:   "one package logs in to Azure for members",
+		reason:   "one package logs in to Azure, as exactly the identity that the fleet names",
 		packages: []string{"..."},
-		except:   []string{"reconciler/member/..."},
+		except:   []string{"reconciler/azure/..."},
+		never:    []string{"github.com/Azure/azure-sdk-for-go/sdk/azidentity/...", "github.com/AzureAD/..."},
+	},
+	{
+		reason:   "Azure's types stop where members are reached, and where a vault is",
+		packages: []string{"..."},
+		except:   []string{"reconciler/azure/...", "reconciler/member/...", "reconciler/trust/keyvault/...", "test/keyvault/..."},
 		never:    []string{"github.com/Azure/..."},
 	},
 	{
@@ -367,6 +373,8 @@ func TestImportViolations(t *testing.T) {
 		{"a second importer of the apply engine", "reconciler/trust", "github.com/fluxcd/pkg/ssa", 1},
 		{"a second importer of OpenPGP", "reconciler/source", "github.com/ProtonMail/go-crypto/openpgp", 1},
 		{"the one importer of OpenPGP", "reconciler/source/signature", "github.com/ProtonMail/go-crypto/openpgp", 0},
+		{"a second login to Azure", "reconciler/member", "github.com/Azure/azure-sdk-for-go/sdk/azidentity", 1},
+		{"the vault's client in the authority", "reconciler/trust", "github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys", 1},
 		{"a flag in a library", "reconciler", "flag", 1},
 		{"a kubeconfig read where it is not sanitised", "reconciler/apply", "k8s.io/client-go/tools/clientcmd", 1},
 		{"a status that reads", "reconciler/status", "sigs.k8s.io/controller-runtime/pkg/client", 1},

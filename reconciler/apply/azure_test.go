@@ -9,8 +9,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/azure/azuretest"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
-	"github.com/isthmus-mesh/isthmus/reconciler/member/azuretest"
 )
 
 // TestAKS: a member that is reached by its resource id gets everything, and a

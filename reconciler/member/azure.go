@@ -16,9 +16,14 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/azure"
 )
 
 const (
+	// aksScope is that of the AKS server application, the audience of every AKS API
+	// server in every cloud.
+	// Source: https://learn.microsoft.com/azure/aks/kubelogin-authentication
+	aksScope = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
 	// azureFresh is how long an answer of Azure about a cluster is good: its
 	// addresses and CA hardly ever change.
 	azureFresh = 6 * time.Hour
@@ -40,17 +45,14 @@ type Azure struct {
 
 	now      func() time.Time
 	mu       sync.Mutex
-	logins   map[string]*login
+	logins   map[string]*azure.Login
 	clusters map[string]*managedCluster
 }
 
 // NewAzure returns an Azure that knows nothing yet.
 func NewAzure(o Options) *Azure {
 	return &Azure{
-		Options: o, now: time.Now, logins: map[string]*login{}, clusters: map[string]*managedCluster{},
-		Clouds: map[v1alpha1.AzureCloud]cloud.Configuration{
-			v1alpha1.AzurePublic: cloud.AzurePublic, v1alpha1.AzureGovernment: cloud.AzureGovernment, v1alpha1.AzureChina: cloud.AzureChina,
-		},
+		Options: o, Clouds: azure.Clouds(), now: time.Now, logins: map[string]*azure.Login{}, clusters: map[string]*managedCluster{},
 	}
 }
 
@@ -120,14 +122,17 @@ func (a *Azure) cluster(c ManagedCluster) (*managedCluster, error) {
 		if !ok {
 			return nil, &Error{Reason: AzureLoginRefused, Doing: fmt.Sprintf("spec.cluster.azure.cloud %q is not known", c.Cloud)}
 		}
-		as = &login{spec: c.Azure, secret: c.Secret, http: a.HTTP, cloud: config, now: a.now, turn: make(chan struct{}, 1)}
-		if err := as.renew(); err != nil {
+		var err error
+		as, err = azure.New(azure.Identity{Kind: c.Identity, ClientID: c.ClientID, TenantID: c.TenantID, Secret: c.Secret}, azure.Options{
+			Field: "spec.cluster.azure", Cloud: config, Scope: aksScope, UserAgent: DefaultUserAgent, HTTP: a.HTTP, Now: a.now,
+		})
+		if err != nil {
 			return nil, err
 		}
 		a.logins[who] = as
 	}
 	// Secrets that were replaced do not stay in memory.
-	used := map[*login]bool{as: true}
+	used := map[*azure.Login]bool{as: true}
 	for other, known := range a.clusters {
 		if strings.HasPrefix(other, strings.ToLower(c.ResourceID)+"\x00") {
 			delete(a.clusters, other)
@@ -135,7 +140,7 @@ func (a *Azure) cluster(c ManagedCluster) (*managedCluster, error) {
 		}
 		used[known.login] = true
 	}
-	maps.DeleteFunc(a.logins, func(_ string, l *login) bool { return !used[l] })
+	maps.DeleteFunc(a.logins, func(_ string, l *azure.Login) bool { return !used[l] })
 	a.clusters[key] = &managedCluster{
 		key: key, id: c.ResourceID, endpoint: c.Endpoint, login: as, now: a.now,
 		timeout: cmp.Or(a.Options.Timeout, DefaultTimeout), turn: make(chan struct{}, 1),

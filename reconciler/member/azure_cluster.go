@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/azure"
 )
 
 // armVersion of the calls about managed clusters. What is read of the answers has
@@ -33,7 +34,7 @@ type address struct {
 type managedCluster struct {
 	key, id  string
 	endpoint v1alpha1.AzureEndpoint
-	login    *login
+	login    *azure.Login
 	now      func() time.Time
 	timeout  time.Duration
 	// suspect says that the cluster did not answer where it is thought to be.
@@ -89,7 +90,7 @@ func (c *managedCluster) ask(ctx context.Context) (address, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	client, err := arm.NewClient("isthmus", "v1.0.0", c.login, &arm.ClientOptions{
-		ClientOptions: c.login.options(), DisableRPRegistration: true,
+		ClientOptions: c.login.ClientOptions(), DisableRPRegistration: true,
 	})
 	if err != nil {
 		return address{}, &Error{Reason: Unclassified, Doing: "prepare the calls to Azure", Err: err}
@@ -179,7 +180,7 @@ func (c *managedCluster) call(ctx context.Context, client *arm.Client, method, a
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		if response.StatusCode == http.StatusTooManyRequests {
-			c.next = c.now().Add(max(renewRetry, retryAfter(response, c.now())))
+			c.next = c.now().Add(max(azure.RenewRetry, azure.RetryAfter(response, c.now())))
 		}
 		return c.failure(action, runtime.NewResponseError(response))
 	}
@@ -203,8 +204,7 @@ func (c *managedCluster) failure(action string, err error) error {
 		if reason := transportReason(err); reason == Unreachable || reason == Canceled {
 			return &Error{Reason: reason, Doing: doing + "no answer"}
 		}
-		_, refused := c.login.refusal(err)
-		return refused
+		return c.login.Refusal(err)
 	}
 	switch code := answer.StatusCode; {
 	case code == http.StatusNotFound && (answer.ErrorCode == "ResourceNotFound" || answer.ErrorCode == "ResourceGroupNotFound"):

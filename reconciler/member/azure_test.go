@@ -24,7 +24,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
-	"github.com/isthmus-mesh/isthmus/reconciler/member/azuretest"
+	"github.com/isthmus-mesh/isthmus/reconciler/azure/azuretest"
 )
 
 // inAzure is an emulated Azure with a cluster that knows its own uid, and the

@@ -13,6 +13,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/isthmus-mesh/isthmus/reconciler/azure"
 )
 
 // Reason is why a member cannot be used. Values are frozen once released:
@@ -96,10 +98,19 @@ func ReasonOf(err error) Reason {
 	if own := (*Error)(nil); errors.As(err, &own) {
 		return own.Reason
 	}
+	if login := (*azure.Error)(nil); errors.As(err, &login) {
+		return loginReasons[login.Kind]
+	}
 	if reason := apiReason(err); reason != "" {
 		return reason
 	}
 	return transportReason(err)
+}
+
+// loginReasons are the reasons of logins to Azure.
+var loginReasons = map[azure.Kind]Reason{
+	azure.Refused: AzureLoginRefused, azure.TokenRefused: CredentialsRejected, azure.Throttled: Throttled,
+	azure.Failing: ServerFailing, azure.Unreachable: Unreachable, azure.Canceled: Canceled,
 }
 
 // apiReason is the reason of an answer of the API server, empty for others.

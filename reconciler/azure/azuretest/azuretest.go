@@ -1,7 +1,7 @@
-// Package azuretest is as much of Azure as a member of type AKS needs: an
-// authority that gives tokens for a federated token or a secret, an endpoint for
-// managed identities, the two calls of Azure Resource Manager, and the API server
-// of one cluster, which takes the tokens given and no others.
+// Package azuretest is as much of Azure as logins and a member of type AKS need:
+// an authority that gives tokens for a federated token or a secret, an endpoint
+// for managed identities, the two calls of Azure Resource Manager, and the API
+// server of one cluster, which takes the tokens given and no others.
 //
 // It is honest about the protocol, because the real SDK speaks to it: OpenID
 // discovery, client assertions, audiences, expiry, Retry-After and claims
@@ -65,11 +65,17 @@ type token struct {
 	revoked  bool
 }
 
+// StartEntra starts one without a cluster. Close ends it.
+func StartEntra() *Azure {
+	a := &Azure{Lifetime: time.Hour, FQDN: "127.0.0.1", Entra: true, calls: map[string]int{}, tokens: map[string]token{}}
+	a.server = httptest.NewTLSServer(http.HandlerFunc(a.serve))
+	return a
+}
+
 // Start starts one, in front of an API server that next reaches at the address
 // given. Close ends it.
 func Start(address *url.URL, next http.RoundTripper) *Azure {
-	a := &Azure{Lifetime: time.Hour, FQDN: "127.0.0.1", Entra: true, calls: map[string]int{}, tokens: map[string]token{}}
-	a.server = httptest.NewTLSServer(http.HandlerFunc(a.serve))
+	a := StartEntra()
 	proxy := &httputil.ReverseProxy{Transport: next, FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(address)
 		r.Out.Header.Del("Authorization")
@@ -81,7 +87,20 @@ func Start(address *url.URL, next http.RoundTripper) *Azure {
 }
 
 // Close ends it.
-func (a *Azure) Close() { a.server.Close(); a.cluster.Close() }
+func (a *Azure) Close() {
+	a.server.Close()
+	if a.cluster != nil {
+		a.cluster.Close()
+	}
+}
+
+// URL is where the authority is.
+func (a *Azure) URL() string { return a.server.URL }
+
+// CA is the certificate of the authority, which signs itself, as PEM.
+func (a *Azure) CA() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.server.Certificate().Raw})
+}
 
 // Cloud is the configuration of a client.
 func (a *Azure) Cloud() cloud.Configuration {
@@ -201,12 +220,26 @@ func (a *Azure) issue(audience, claims string) string {
 	return name
 }
 
+// Refuses says why a token is not good for an audience, empty when it is.
+func (a *Azure) Refuses(name, audience string) string {
+	a.Lock()
+	defer a.Unlock()
+	switch t, ok := a.tokens[name]; {
+	case !ok:
+		return "not a token of this authority"
+	case t.revoked:
+		return "revoked"
+	case t.audience != audience:
+		return fmt.Sprintf("for audience %q", t.audience)
+	case !time.Now().Before(t.ends):
+		return "expired"
+	}
+	return ""
+}
+
 // allowed answers for a call without a good token.
 func (a *Azure) allowed(w http.ResponseWriter, r *http.Request, audience string) bool {
-	a.Lock()
-	t, ok := a.tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
-	a.Unlock()
-	if ok && !t.revoked && t.audience == audience && time.Now().Before(t.ends) {
+	if a.Refuses(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), audience) == "" {
 		return true
 	}
 	w.WriteHeader(http.StatusUnauthorized)
