@@ -196,6 +196,8 @@ func (c *checker) scalar(node *yaml.Node, s *schema, path string) (any, bool) {
 	tag := node.ShortTag()
 	switch {
 	case node.Kind != yaml.ScalarNode:
+	case s.Format == dateTime && (tag == "!!str" || tag == "!!timestamp"):
+		return node.Value, c.timeFits(node.Value, path)
 	case s.Type == "string" && tag == "!!str":
 		c.text(node.Value, s, path)
 		return node.Value, c.durationFits(node.Value, s, path)
@@ -235,6 +237,18 @@ func (c *checker) durationFits(value string, s *schema, path string) bool {
 	_, err := time.ParseDuration(value)
 	if err != nil && s.pattern.MatchString(value) {
 		c.problem(path, ReasonInvalidValue, fmt.Sprintf("%s is too long", quote(value)), "")
+	}
+	return err == nil
+}
+
+// dateTime is the format of times, which YAML reads as such without quotes.
+const dateTime = "date-time"
+
+// timeFits reports whether the value is a time as Kubernetes reads it.
+func (c *checker) timeFits(value, path string) bool {
+	_, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		c.problem(path, ReasonInvalidValue, quote(value)+" is not a time", "such as 2026-03-01T12:00:00Z, in full and with its zone")
 	}
 	return err == nil
 }

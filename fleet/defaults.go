@@ -33,9 +33,14 @@ func defaultNetwork(spec *v1alpha1.ApplicationNetworkSpec) {
 	fill(&spec.Trust.Vault.Type, v1alpha1.VaultDirectory)
 	// The lifetimes of Azure Kubernetes Application Network: 12 months, 90 days
 	// and a day.
-	defaultLifetime(&spec.Trust.Root, 8760*time.Hour)
-	defaultLifetime(&spec.Trust.Intermediate, 2160*time.Hour)
+	defaultLifetime(&spec.Trust.Root.CertificateLifetime, 8760*time.Hour)
+	defaultLifetime(&spec.Trust.Intermediate.CertificateLifetime, 2160*time.Hour)
 	defaultLifetime(&spec.Trust.Workload, 24*time.Hour)
+	fill(&spec.Trust.Root.Key.Algorithm, v1alpha1.KeyECDSAP256)
+	fill(&spec.Trust.Root.Issuer, v1alpha1.RootSelfSigned)
+	fill(&spec.Trust.Root.Rotation, v1alpha1.RotationProceed)
+	defaultDelivery(&spec.Trust.Delivery)
+	fill(&spec.Trust.Revocation, v1alpha1.RevocationDisabled)
 	fill(&spec.DataPlane.Namespace, "applink-system")
 	fill(&spec.DataPlane.MTLS, v1alpha1.MTLSPermissive)
 	fill(&spec.Discovery.Mode, v1alpha1.DiscoveryRemoteCredentials)
@@ -92,6 +97,16 @@ func defaultTelemetry(telemetry *v1alpha1.Telemetry) {
 	}
 	if telemetry.Metrics != nil {
 		fill(&telemetry.Metrics.PodMonitors, v1alpha1.PodMonitorsNone)
+	}
+}
+
+func defaultDelivery(delivery *v1alpha1.Delivery) {
+	fill(&delivery.Mode, v1alpha1.DeliveryDirect)
+	if store := delivery.Store; store != nil {
+		fill(&store.Kind, v1alpha1.StoreInCluster)
+	}
+	if azure := delivery.Azure; azure != nil {
+		fill(&azure.Identity, v1alpha1.ProviderWorkloadIdentity)
 	}
 }
 

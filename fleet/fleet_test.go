@@ -83,11 +83,15 @@ func TestDefaults(t *testing.T) {
 	hours := func(n int) *metav1.Duration { return &metav1.Duration{Duration: time.Duration(n) * time.Hour} }
 	network := v1alpha1.ApplicationNetworkSpec{
 		Trust: v1alpha1.Trust{
-			Domain:       "cluster.local",
-			Vault:        v1alpha1.Vault{Type: "Directory"},
-			Root:         v1alpha1.CertificateLifetime{Validity: hours(8760), RotateAt: "50%"},
-			Intermediate: v1alpha1.CertificateLifetime{Validity: hours(2160), RotateAt: "50%"},
-			Workload:     v1alpha1.CertificateLifetime{Validity: hours(24), RotateAt: "50%"},
+			Domain: "cluster.local",
+			Vault:  v1alpha1.Vault{Type: "Directory"},
+			Root: v1alpha1.RootCA{
+				CertificateLifetime: v1alpha1.CertificateLifetime{Validity: hours(8760), RotateAt: "50%"},
+				Key:                 v1alpha1.RootKey{Algorithm: "ECDSA-P256"}, Issuer: "SelfSigned", Rotation: "Proceed",
+			},
+			Intermediate: v1alpha1.IntermediateCA{CertificateLifetime: v1alpha1.CertificateLifetime{Validity: hours(2160), RotateAt: "50%"}},
+			Delivery:     v1alpha1.Delivery{Mode: "Direct"}, Revocation: "Disabled",
+			Workload: v1alpha1.CertificateLifetime{Validity: hours(24), RotateAt: "50%"},
 		},
 		DataPlane:     v1alpha1.DataPlane{Namespace: "applink-system", MTLS: "Permissive"},
 		Discovery:     v1alpha1.Discovery{Mode: "RemoteCredentials"},

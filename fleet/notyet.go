@@ -14,13 +14,35 @@ type later[T any] struct {
 }
 
 var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
+	{"spec.trust.vault.type", "a Key Vault is rendered for, but the reconciler refuses the commit", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Vault.Type == v1alpha1.VaultDirectory
+	}},
 	{"spec.trust.root.rotateAt", "the root CA is not replaced yet", func(s *v1alpha1.ApplicationNetworkSpec) bool {
 		return s.Trust.Root.RotateAt == defaultRotateAt
+	}},
+	{"spec.trust.root.key", "a root CA has a key of the kind ECDSA-P256", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Root.Key == v1alpha1.RootKey{Algorithm: v1alpha1.KeyECDSAP256}
+	}},
+	{"spec.trust.root.issuer", "the root CA signs itself", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Root.Issuer == v1alpha1.RootSelfSigned
+	}},
+	{"spec.trust.root.replaceIssuedBefore", "the root CA is not replaced yet", nil},
+	{"spec.trust.root.rotation", "the root CA is not replaced yet", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Root.Rotation == v1alpha1.RotationProceed
+	}},
+	{"spec.trust.intermediate.replaceIssuedBefore", "members' CAs are replaced at rotateAt only", nil},
+	{"spec.trust.delivery.mode", "the reconciler writes the Secret into the member", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Delivery.Mode == v1alpha1.DeliveryDirect
+	}},
+	{"spec.trust.revocation", "certificates are good until they expire", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return s.Trust.Revocation == v1alpha1.RevocationDisabled
 	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{
+	{"spec.trust.replaceIssuedBefore", "the member's CA is replaced at rotateAt only", nil},
+	{"spec.trust.revokeIssuedBefore", "certificates are good until they expire", nil},
 	{"spec.maintenanceWindows", "the member changes at any time", nil},
 	{"spec.controlPlane.placement", "a control plane in another member is rendered, but the reconciler refuses the commit", func(s *v1alpha1.MemberSpec) bool {
 		return s.ControlPlane.Placement != v1alpha1.PlacementHosted

@@ -39,7 +39,7 @@ func invalidCluster(spec *v1alpha1.MemberSpec, report field) {
 				"/subscriptions/<id>/resourceGroups/<group>/providers/Microsoft.ContainerService/managedClusters/<name>")
 		}
 		if cluster.Azure != nil {
-			invalidAzure(cluster.Azure, report)
+			invalidLogin("spec.cluster.azure", &cluster.Azure.AzureLogin, report)
 		}
 	case v1alpha1.ClusterKubernetes:
 		if cluster.KubeconfigRef == nil {
@@ -48,10 +48,9 @@ func invalidCluster(spec *v1alpha1.MemberSpec, report field) {
 	}
 }
 
-// invalidAzure: an application needs to be named and has a secret; nobody else
+// invalidLogin: an application needs to be named and has a secret; nobody else
 // has one.
-func invalidAzure(azure *v1alpha1.Azure, report field) {
-	const path = "spec.cluster.azure"
+func invalidLogin(path string, azure *v1alpha1.AzureLogin, report field) {
 	if azure.Identity != v1alpha1.AzureServicePrincipal {
 		if azure.SecretRef != nil {
 			report(path+".secretRef", "only with identity ServicePrincipal", "set identity: ServicePrincipal, or remove it")

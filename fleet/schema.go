@@ -114,6 +114,7 @@ var patternWords = map[string]string{
 	`^(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$`: `a share such as "1%" or "0.1%"`,
 	`^sha256:[0-9a-f]{64}$`:              `a digest, "sha256:" and 64 hexadecimal digits`,
 	`^[0-9]+\.[0-9]+\.[0-9]+$`:           `a full version such as "1.30.4"`,
+	`^[0-9a-zA-Z-]+$`:                    "letters, digits and dashes",
 	`^v[0-9]+\.[0-9]+\.[0-9]+$`:          `a full version such as "v1.5.1"`,
 	`^([1-9][0-9]*|[1-9][0-9]?%|100%)$`:  `a count such as "3" or a share such as "25%"`,
 	`^[0-9]+\.[0-9]+(\.[0-9]+)?$`:        `a minor such as "1.30" or a full version such as "1.30.4"`,

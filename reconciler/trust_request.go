@@ -15,8 +15,8 @@ import (
 func trustRequest(network *v1alpha1.ApplicationNetwork, member string) trust.Request {
 	return trust.Request{
 		Network: network.Name, Member: member,
-		Root:         lifetime(network.Spec.Trust.Root, 8760*time.Hour),
-		Intermediate: lifetime(network.Spec.Trust.Intermediate, 2160*time.Hour),
+		Root:         lifetime(network.Spec.Trust.Root.CertificateLifetime, 8760*time.Hour),
+		Intermediate: lifetime(network.Spec.Trust.Intermediate.CertificateLifetime, 2160*time.Hour),
 	}
 }
 

@@ -98,67 +98,6 @@ type ApplicationNetworkSpec struct {
 	Patches []Patch `json:"patches,omitempty"`
 }
 
-// Trust is the certificate hierarchy of a network.
-type Trust struct {
-	// Domain is the SPIFFE trust domain of every workload.
-	// +kubebuilder:default="cluster.local"
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
-	Domain string `json:"domain,omitempty"`
-
-	// Vault is where the CA keys live.
-	Vault Vault `json:"vault,omitempty"`
-
-	// Root is the network's root CA. Defaults: 8760h, rotated at 50%.
-	Root CertificateLifetime `json:"root,omitempty"`
-
-	// Intermediate is each member's CA. Defaults: 2160h, rotated at 50%.
-	Intermediate CertificateLifetime `json:"intermediate,omitempty"`
-
-	// Workload is each workload's certificate, valid for 10m or more. Defaults:
-	// 24h, rotated at 50%, which is what the node proxy does and the only value.
-	Workload CertificateLifetime `json:"workload,omitempty"`
-}
-
-// VaultType is a kind of vault.
-// +kubebuilder:validation:Enum=KeyVault;Directory
-type VaultType string
-
-// The kinds of vault.
-const (
-	// VaultKeyVault is an Azure Key Vault: the root key never leaves it.
-	VaultKeyVault VaultType = "KeyVault"
-	// VaultDirectory is a folder beside the reconciler, for demo, tests and
-	// air-gapped fleets.
-	VaultDirectory VaultType = "Directory"
-)
-
-// Vault is where CA keys live.
-//
-// +kubebuilder:validation:XValidation:rule="(has(self.type) && self.type == 'KeyVault') == has(self.url)",message="url is set with type KeyVault, and only then"
-type Vault struct {
-	// Type is the kind of vault.
-	// +kubebuilder:default=Directory
-	Type VaultType `json:"type,omitempty"`
-
-	// URL of the Azure Key Vault, https; only with type KeyVault.
-	// +kubebuilder:validation:MaxLength=2048
-	URL string `json:"url,omitempty"`
-}
-
-// CertificateLifetime is how long certificates of one tier live.
-type CertificateLifetime struct {
-	// Validity is the lifetime of one certificate.
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	Validity *metav1.Duration `json:"validity,omitempty"`
-
-	// RotateAt is the share of the lifetime after which a certificate is
-	// replaced, in per cent, from 10% to 90%.
-	// +kubebuilder:validation:Pattern=`^[1-9][0-9]?%$`
-	RotateAt string `json:"rotateAt,omitempty"`
-}
-
 // MTLSMode is how workloads treat plain text.
 // +kubebuilder:validation:Enum=Permissive;Strict
 type MTLSMode string

@@ -62,6 +62,9 @@ type MemberSpec struct {
 	// MaintenanceWindows in which the member may change. Without any: always.
 	MaintenanceWindows []MaintenanceWindow `json:"maintenanceWindows,omitempty"`
 
+	// Trust says what becomes of the member's CA before its time.
+	Trust *MemberTrust `json:"trust,omitempty"`
+
 	// Suspend stops every change on the member, drift correction included.
 	Suspend bool `json:"suspend,omitempty"`
 
@@ -179,11 +182,11 @@ const (
 	EndpointPrivate AzureEndpoint = "Private"
 )
 
-// Azure says how to reach an AKS cluster.
+// AzureLogin says how the reconciler logs in to Azure.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.identity) && self.identity == 'ServicePrincipal') == has(self.secretRef)",message="secretRef is set with identity ServicePrincipal, and only then"
 // +kubebuilder:validation:XValidation:rule="!has(self.identity) || self.identity != 'ServicePrincipal' || (has(self.clientID) && has(self.tenantID))",message="identity ServicePrincipal needs clientID and tenantID"
-type Azure struct {
+type AzureLogin struct {
 	// Identity is the way to log in. Default: WorkloadIdentity.
 	Identity AzureIdentity `json:"identity,omitempty"`
 
@@ -195,13 +198,19 @@ type Azure struct {
 	// +kubebuilder:validation:Pattern=`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`
 	TenantID string `json:"tenantID,omitempty"`
 
-	// SecretRef names a Secret beside the Member on the hub with the key
+	// SecretRef names a Secret beside the Fleet on the hub with the key
 	// clientSecret, or clientCertificate with the certificate and its key as PEM;
 	// only with identity ServicePrincipal.
 	SecretRef *LocalObjectReference `json:"secretRef,omitempty"`
 
-	// Cloud of the cluster. Default: Public.
+	// Cloud to log in to. Default: Public for a cluster, for a vault the one that its
+	// address is in.
 	Cloud AzureCloud `json:"cloud,omitempty"`
+}
+
+// Azure says how to reach an AKS cluster.
+type Azure struct {
+	AzureLogin `json:",inline"`
 
 	// Endpoint is the address to take. Default: Private where the cluster has a
 	// private one only, else Public.

@@ -22,9 +22,9 @@ var sampleFiles embed.FS
 type sample struct {
 	name            string // of the object, which some fields take as default
 	written, loaded map[string]any
-	// alternative is another object of the kind, for what excludes what this one
-	// says; nil for none.
-	alternative *sample
+	// alternatives are other objects of the kind, for what excludes what this one
+	// says.
+	alternatives []sample
 }
 
 // loadSamples returns the samples by kind.
@@ -41,6 +41,13 @@ func loadSamples() (map[string]sample, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, file := range []string{"network-csi.yaml", "network-eso.yaml"} {
+		other, err := loadSample(files, file, f.Networks[i+1])
+		if err != nil {
+			return nil, err
+		}
+		network.alternatives = append(network.alternatives, other)
+	}
 	member, err := loadSample(files, "member.yaml", f.Members[0])
 	if err != nil {
 		return nil, err
@@ -49,7 +56,7 @@ func loadSamples() (map[string]sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	member.alternative = &aks
+	member.alternatives = []sample{aks}
 	return map[string]sample{"ApplicationNetwork": network, "Member": member}, nil
 }
 
@@ -120,15 +127,22 @@ func (s sample) defaultOf(f *field) (string, error) {
 		return agreed(f, cmp.Or(declared, zero(f, said)), said)
 	}
 	if len(f.Fields) > 0 {
-		if at(s.loaded, f.Path)[0] == nil && s.alternative != nil {
-			return s.alternative.defaultOf(f)
-		}
 		if at(s.loaded, f.Path)[0] == nil {
+			for _, other := range s.alternatives {
+				if at(other.loaded, f.Path)[0] != nil {
+					return other.defaultOf(f)
+				}
+			}
 			return "", fmt.Errorf("%s: an object that hack/reference/sample does not write, so defaults in it stay unknown: add it there", f.Path)
 		}
 		return said, s.agreedBelow(f, said)
 	}
 	value, open := s.filled(f.Path)
+	for _, other := range s.alternatives {
+		if value == nil {
+			value, _ = other.filled(f.Path)
+		}
+	}
 	if !open && !f.Required {
 		return "", fmt.Errorf("%s: always written in hack/reference/sample, though not required: its default stays unknown", f.Path)
 	}

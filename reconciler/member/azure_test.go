@@ -64,7 +64,7 @@ func federated(t *testing.T, emulated *azuretest.Azure) (ManagedCluster, string)
 	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", file)
 	t.Setenv("AZURE_CLIENT_ID", azuretest.Client)
 	t.Setenv("AZURE_TENANT_ID", azuretest.Tenant)
-	return ManagedCluster{ResourceID: azuretest.ResourceID, Azure: v1alpha1.Azure{Cloud: v1alpha1.AzureChina}}, file
+	return ManagedCluster{ResourceID: azuretest.ResourceID, Azure: v1alpha1.Azure{AzureLogin: v1alpha1.AzureLogin{Cloud: v1alpha1.AzureChina}}}, file
 }
 
 func uidOf(t *testing.T, a *Azure, c ManagedCluster) (Reached, error) {
@@ -140,9 +140,9 @@ func TestAzureCertificate(t *testing.T) {
 		}
 		return false
 	}
-	c := ManagedCluster{ResourceID: azuretest.ResourceID, Secret: map[string][]byte{"clientCertificate": both}, Azure: v1alpha1.Azure{
+	c := ManagedCluster{ResourceID: azuretest.ResourceID, Secret: map[string][]byte{"clientCertificate": both}, Azure: v1alpha1.Azure{AzureLogin: v1alpha1.AzureLogin{
 		Cloud: v1alpha1.AzureChina, Identity: v1alpha1.AzureServicePrincipal, ClientID: azuretest.Client, TenantID: azuretest.Tenant,
-	}}
+	}}}
 	if _, err := uidOf(t, a, c); err != nil {
 		t.Fatal(err)
 	}
@@ -472,7 +472,7 @@ func TestAzureNobodyElse(t *testing.T) {
 	t.Setenv("AZURE_TENANT_ID", azuretest.Tenant)
 	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", "")
 	emulated.Secret = canary
-	_, err := a.Reach(t.Context(), ManagedCluster{ResourceID: azuretest.ResourceID, Azure: v1alpha1.Azure{Cloud: v1alpha1.AzureChina}})
+	_, err := a.Reach(t.Context(), ManagedCluster{ResourceID: azuretest.ResourceID, Azure: v1alpha1.Azure{AzureLogin: v1alpha1.AzureLogin{Cloud: v1alpha1.AzureChina}}})
 	if ReasonOf(err) != AzureLoginRefused || emulated.Calls("token")+emulated.Calls("imds") != 0 {
 		t.Errorf("%v, %d tokens", err, emulated.Calls("token")+emulated.Calls("imds"))
 	}

@@ -18,16 +18,18 @@ import (
 
 // fixed are fields, and those below them, that are not varied, and why.
 var fixed = map[string]string{
-	"ApplicationNetwork.discovery.mode":          "Messaging is refused as yet",
-	"ApplicationNetwork.trust.vault":             "KeyVault is refused as yet",
-	"ApplicationNetwork.trust.workload.rotateAt": "there is one value",
-	"ApplicationNetwork.upgrade":                 "members are varied",
-	"ApplicationNetwork.gatewayAPI":              "CRDs are fetched, not built in",
-	"ApplicationNetwork.releases":                "charts are fetched, not built in",
-	"ApplicationNetwork.resources":               "manifests are the same however members are rendered",
-	"Member.gatewayAPI":                          "CRDs are fetched, not built in",
-	"Member.patches.target":                      "a network's are varied",
-	"Member.controlPlane":                        "Hosted has tests of its own",
+	"ApplicationNetwork.discovery.mode":            "Messaging is refused as yet",
+	"ApplicationNetwork.trust.vault.azure.cloud":   "it is that of the address",
+	"ApplicationNetwork.trust.root.proceedWithout": "bundles are the same",
+	"ApplicationNetwork.trust.workload.rotateAt":   "there is one value",
+	"ApplicationNetwork.upgrade":                   "members are varied",
+	"ApplicationNetwork.gatewayAPI":                "CRDs are fetched, not built in",
+	"ApplicationNetwork.releases":                  "charts are fetched, not built in",
+	"ApplicationNetwork.resources":                 "manifests are the same however members are rendered",
+	"Member.trust.revokeIssuedBefore":              "bundles are the same",
+	"Member.gatewayAPI":                            "CRDs are fetched, not built in",
+	"Member.patches.target":                        "a network's are varied",
+	"Member.controlPlane":                          "Hosted has tests of its own",
 }
 
 // A field that nobody varies is one of which nothing is proved.
@@ -111,7 +113,10 @@ func leaves(path string, of reflect.Type) []string {
 		if of.Field(i).Type.Kind() == reflect.Map {
 			continue
 		}
-		out = append(out, leaves(path+"."+name, of.Field(i).Type)...)
+		if name != "" {
+			name = "." + name
+		}
+		out = append(out, leaves(path+name, of.Field(i).Type)...)
 	}
 	return out
 }

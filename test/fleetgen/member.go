@@ -15,6 +15,9 @@ func (g generator) member(i int, name string, n network) object {
 	if g.chance(20) {
 		spec["drift"] = g.drift()
 	}
+	if g.chance(10) {
+		spec["trust"] = object{"replaceIssuedBefore": g.time()}
+	}
 	switch {
 	case g.chance(30):
 		spec["upgrade"] = object{"mode": "SelfManaged", "version": pick(g, n.releases...)}
@@ -53,20 +56,27 @@ func (g generator) cluster(name string) object {
 }
 
 func (g generator) azure(name string) object {
-	uuid := func() string {
-		return pick(g, "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
-	}
-	azure := object{
-		"identity": pick(g, "WorkloadIdentity", "ManagedIdentity", "ServicePrincipal"), "clientID": uuid(), "tenantID": uuid(),
-		"cloud": pick(g, "Public", "Government"), "endpoint": pick(g, "Public", "Private"),
-	}
-	if azure["identity"] == "ManagedIdentity" {
-		delete(azure, "tenantID")
-	}
-	if azure["identity"] == "ServicePrincipal" {
-		azure["secretRef"] = object{"name": "login-" + name}
-	}
+	azure := g.login(name, pick(g, "Public", "Government"))
+	azure["endpoint"] = pick(g, "Public", "Private")
 	return azure
+}
+
+// login is a login to Azure that needs a Secret only where it has to.
+func (g generator) login(name, cloud string) object {
+	login := object{
+		"identity": pick(g, "WorkloadIdentity", "ManagedIdentity", "ServicePrincipal"), "clientID": g.uuid(), "tenantID": g.uuid(), "cloud": cloud,
+	}
+	if login["identity"] == "ManagedIdentity" {
+		delete(login, "tenantID")
+	}
+	if login["identity"] == "ServicePrincipal" {
+		login["secretRef"] = object{"name": "login-" + name}
+	}
+	return login
+}
+
+func (g generator) uuid() string {
+	return pick(g, "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")
 }
 
 // drift is what becomes of others' changes.

@@ -2,6 +2,7 @@ package fleetgen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -28,13 +29,7 @@ func (g generator) network(i int) network {
 	}
 	namespace := pick(g, "applink-system", "istio-system", "mesh")
 	n.spec = object{
-		"trust": object{
-			"domain":       pick(g, "cluster.local", "mesh.example.com", fmt.Sprintf("network-%d.example.com", i)),
-			"vault":        object{"type": "Directory"},
-			"root":         object{"validity": pick(g, "8760h", "17520h"), "rotateAt": pick(g, "50%", "60%")},
-			"intermediate": object{"validity": pick(g, "2160h", "1440h"), "rotateAt": pick(g, "50%", "40%")},
-			"workload":     object{"validity": pick(g, "24h", "12h", "90m"), "rotateAt": "50%"},
-		},
+		"trust":         g.trust(i, n.releases),
 		"dataPlane":     object{"namespace": namespace, "mtls": pick(g, "Permissive", "Strict")},
 		"discovery":     object{"mode": "RemoteCredentials"},
 		"namespaces":    g.namespaces(),
@@ -62,6 +57,54 @@ func (g generator) network(i int) network {
 		n.spec["acceptedHazards"] = []string{pick(g, "GatewayDenyAll", "CustomTrustDomain")}
 	}
 	return n
+}
+
+func (g generator) trust(i int, releases []string) object {
+	root := object{
+		"validity": pick(g, "8760h", "17520h"), "rotateAt": pick(g, "50%", "60%"),
+		"key":    object{"algorithm": pick(g, "ECDSA-P256", "ECDSA-P384", "RSA-3072", "RSA-4096")},
+		"issuer": pick(g, "SelfSigned", "External"), "rotation": pick(g, "Proceed", "Hold", "Back"),
+	}
+	if g.chance(50) {
+		root["replaceIssuedBefore"], root["emergency"] = g.time(), g.chance(50)
+	}
+	intermediate := object{"validity": pick(g, "2160h", "1440h"), "rotateAt": pick(g, "50%", "40%")}
+	if g.chance(50) {
+		intermediate["replaceIssuedBefore"] = g.time()
+	}
+	trust := object{
+		"domain": pick(g, "cluster.local", "mesh.example.com", fmt.Sprintf("network-%d.example.com", i)),
+		"vault":  object{"type": "Directory"},
+		"root":   root, "intermediate": intermediate,
+		"workload": object{"validity": pick(g, "24h", "12h", "90m"), "rotateAt": "50%"},
+	}
+	if i%2 == 1 {
+		root["key"].(object)["name"], root["key"].(object)["hardware"] = fmt.Sprintf("root-%d", i), g.chance(50)
+		trust["vault"] = object{"type": "KeyVault", "url": fmt.Sprintf("https://network-%d.vault.azure.net", i), "azure": g.login(fmt.Sprint(i), "Public")}
+		trust["delivery"] = g.delivery(i)
+	}
+	if slices.Min(releases) >= "1.29" { // older node proxies read no list
+		trust["revocation"] = pick(g, "Disabled", "CRL")
+	}
+	return trust
+}
+
+func (g generator) time() string {
+	return fmt.Sprintf("2026-0%d-01T12:00:00Z", 1+g.IntN(9))
+}
+
+func (g generator) delivery(i int) object {
+	switch g.IntN(3) {
+	case 0:
+		return object{"mode": "ExternalSecret", "store": object{
+			"kind": pick(g, "SecretStore", "ClusterSecretStore"), "name": fmt.Sprintf("vault-%d", i),
+		}}
+	case 1:
+		return object{"mode": "SecretProviderClass", "azure": object{
+			"identity": pick(g, "WorkloadIdentity", "ManagedIdentity"), "clientID": g.uuid(), "tenantID": g.uuid(),
+		}}
+	}
+	return object{"mode": "Direct"}
 }
 
 func (g generator) namespaces() []any {
