@@ -38,6 +38,9 @@ type Member struct {
 	// REST speaks to any path; its answers are raw.
 	REST rest.Interface
 
+	// config is what DialPod connects with, which cannot use http.
+	config *rest.Config
+	clock  clock
 	http   *http.Client
 	cache  discovery.CachedDiscoveryInterface
 	mapper *restmapper.DeferredDiscoveryRESTMapper
@@ -48,7 +51,9 @@ type Member struct {
 // Connect makes the clients of a member. It makes no call; a member that cannot
 // be reached shows in the first one.
 func Connect(config *rest.Config) (*Member, error) {
-	m := &Member{}
+	m := &Member{config: rest.CopyConfig(config)}
+	config = m.config
+	config.Wrap(m.clock.wrap)
 	var err error
 	if m.http, err = rest.HTTPClientFor(config); err != nil {
 		return nil, Wrap("prepare the connection", err)
