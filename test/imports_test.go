@@ -77,8 +77,13 @@ var rules = []rule{
 	{
 		reason:   "Istio's and Helm's packages are wide and change with every release: one package renders with them, one validates",
 		packages: []string{"..."},
-		except:   []string{"renderer/ambient/...", "renderer/validation/...", "catalog/..."},
+		except:   []string{"renderer/ambient/...", "renderer/validation/...", "catalog/...", "reconciler/trust/proof/..."},
 		never:    []string{"istio.io/...", "istio.example/...", "helm.sh/helm/..."},
+	},
+	{
+		reason:   "asking istiod for a certificate takes the definition of its CA's API, and gRPC, and nothing else of Istio",
+		packages: []string{"reconciler/trust/proof/..."},
+		never:    []string{"istio.io/istio/...", "istio.io/client-go/...", "istio.io/api/mesh/..."},
 	},
 	{
 		reason:   "what an API server says of an object is worked out in one package, with the machinery that it takes",

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust/proof"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
@@ -41,6 +42,7 @@ const (
 	whySystem    = "The system namespace is isthmus's: what is in it changes with every release, so nothing here is named."
 	whyInventory = "Replace the inventory, which is not applied but owned whole."
 	whySecrets   = "cacerts and the credentials of peers, here and nowhere else. Only metadata is asked for, which RBAC cannot demand."
+	whyProve     = "Ask istiod what its CA issues, as a workload does: with a token of an account without rights, by forwarding its port."
 	whyEscalate  = "Roles that grant more than isthmus has itself. Whoever has this can let these roles say anything: guard the token."
 	whyBind      = "Bind roles that grant more than isthmus has itself."
 	whyIdentity  = "Tell clusters apart."
@@ -51,7 +53,7 @@ const (
 
 // reasons in the order in which the YAML has them.
 var reasons = []string{
-	whyIdentity, whyGateways, whyWatch, whyLeave, whySpaces, whyDeliver, whySystem, whyInventory, whySecrets,
+	whyIdentity, whyGateways, whyWatch, whyLeave, whySpaces, whyDeliver, whySystem, whyInventory, whySecrets, whyProve,
 	whyEscalate, whyBind, whyChildren, whyLeftovers,
 }
 
@@ -62,6 +64,10 @@ var (
 	configs = schema.GroupResource{Resource: "configmaps"}
 	crds    = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
 	classes = schema.GroupResource{Group: "gateway.networking.k8s.io", Resource: "gatewayclasses"}
+	// Ports of pods, and tokens of accounts.
+	portForward = schema.GroupResource{Resource: "pods/portforward"}
+	tokens      = schema.GroupResource{Resource: "serviceaccounts/token"}
+
 	allPods = schema.GroupResource{Resource: "pods"}
 	spaces  = schema.GroupResource{Resource: "namespaces"}
 )
@@ -188,6 +194,8 @@ func (w work) system() {
 	w.grants.add(home, secrets, "", whySecrets, append([]string{"list", "watch"}, deliver...)...)
 	w.grants.add(home, configs, "", whySystem, deliver...)
 	w.grants.add(home, configs, "", whyInventory, "update")
+	w.grants.add(home, portForward, "", whyProve, "create")
+	w.grants.add(home, tokens, proof.Account, whyProve, "create")
 	w.grants.add(home, leases, "", whyLeftovers, "delete", "list")
 }
 
