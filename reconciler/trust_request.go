@@ -14,9 +14,13 @@ import (
 // Git.
 func trustRequest(network *v1alpha1.ApplicationNetwork, member string) trust.Request {
 	return trust.Request{
-		Network: network.Name, Member: member,
-		Root:         lifetime(network.Spec.Trust.Root.CertificateLifetime, 8760*time.Hour),
-		Intermediate: lifetime(network.Spec.Trust.Intermediate.CertificateLifetime, 2160*time.Hour),
+		Member: member,
+		Policy: trust.Policy{
+			Network:      network.Name,
+			Root:         lifetime(network.Spec.Trust.Root.CertificateLifetime, 8760*time.Hour),
+			Intermediate: lifetime(network.Spec.Trust.Intermediate.CertificateLifetime, 2160*time.Hour),
+			Leaf:         lifetime(network.Spec.Trust.Workload, 24*time.Hour),
+		},
 	}
 }
 

@@ -1,16 +1,16 @@
 package trust
 
 import (
-	"bytes"
+	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
 	"time"
 )
 
@@ -18,125 +18,109 @@ import (
 // are behind the hub's.
 const clockSkew = 5 * time.Minute
 
-// pair is a CA certificate with its key.
-type pair struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
+// maxName is the longest common name that X.509 allows.
+const maxName = 64
 
-// newRoot makes a self-signed root that allows one tier of intermediates.
-func newRoot(network string, now time.Time, validity time.Duration) (pair, error) {
-	template := caTemplate(network+" root CA", network, now, validity)
+// rootTemplate is a root that allows one tier of intermediates below it.
+func rootTemplate(network string, generation int, now time.Time, validity time.Duration) (*x509.Certificate, error) {
+	name := network + " root CA"
+	if generation > 1 {
+		// Roots of one name would be told apart by their keys only.
+		name = fmt.Sprintf("%s %d", name, generation)
+	}
+	template, err := caTemplate(name, network, now, validity)
+	if err != nil {
+		return nil, err
+	}
 	template.MaxPathLen = 1
-	return sign(template, nil)
+	return template, nil
 }
 
-// newIntermediate makes a member's CA, which can sign workloads only and never
-// outlives its root.
-func newIntermediate(root pair, member string, now time.Time, validity time.Duration) (pair, error) {
-	if !now.Before(root.certificate.NotAfter) {
-		return pair{}, fmt.Errorf("root CA expired on %s", root.certificate.NotAfter.UTC().Format(time.DateOnly))
+// intermediateTemplate is a member's CA, which can sign workloads only, and lives
+// within the life of its root.
+func intermediateTemplate(root Root, network, member string, now time.Time, validity time.Duration) (*x509.Certificate, error) {
+	if !now.Before(root.notAfter()) {
+		return nil, fmt.Errorf("root CA expired on %s", root.notAfter().UTC().Format(time.DateOnly))
 	}
-	template := caTemplate(member+" intermediate CA", root.certificate.Subject.Organization[0], now, validity)
+	name := member + " intermediate CA"
+	if len(name) > maxName {
+		name = member
+	}
+	template, err := caTemplate(name, network, now, validity)
+	if err != nil {
+		return nil, err
+	}
 	template.MaxPathLenZero = true
-	if template.NotAfter.After(root.certificate.NotAfter) {
-		template.NotAfter = root.certificate.NotAfter
+	if template.NotBefore.Before(root.Certificate.NotBefore) {
+		template.NotBefore = root.Certificate.NotBefore
 	}
-	return sign(template, &root)
+	if template.NotAfter.After(root.notAfter()) {
+		template.NotAfter = root.notAfter()
+	}
+	return template, nil
 }
 
-func caTemplate(name, organization string, now time.Time, validity time.Duration) *x509.Certificate {
+func caTemplate(name, organization string, now time.Time, validity time.Duration) (*x509.Certificate, error) {
+	if validity <= 0 {
+		return nil, errors.New("validity of the CA is not set")
+	}
 	return &x509.Certificate{
+		SerialNumber:          serialNumber(),
 		Subject:               pkix.Name{CommonName: name, Organization: []string{organization}},
 		NotBefore:             now.Add(-clockSkew),
 		NotAfter:              now.Add(validity),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
+	}, nil
 }
 
-// sign makes a key and a certificate for it; without a parent it signs itself.
-// crypto/x509 fills in a random serial number and the key identifiers.
-func sign(template *x509.Certificate, parent *pair) (pair, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return pair{}, fmt.Errorf("make key: %w", err)
+// serialNumber is a random number of 127 bits: positive, and of 16 bytes.
+func serialNumber() *big.Int {
+	number := make([]byte, 16)
+	_, _ = rand.Read(number) // never fails, by its documentation
+	number[0] = number[0]&0x7f | 0x40
+	return new(big.Int).SetBytes(number)
+}
+
+// sign makes a certificate for a public key. What comes out is read again and
+// checked against its issuer: a vault may sign by another key than it said.
+func sign(ctx context.Context, template, issuer *x509.Certificate, public crypto.PublicKey, key Key) (*x509.Certificate, error) {
+	if !samePublicKey(issuer.PublicKey, key.Public()) {
+		return nil, errors.New("the vault's key is not the one of the certificate that it should sign for")
 	}
-	issuer, signer := template, key
-	if parent != nil {
-		issuer, signer = parent.certificate, parent.key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), signer)
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, vaultSigner{ctx, key})
 	if err != nil {
-		return pair{}, fmt.Errorf("sign %q: %w", template.Subject.CommonName, err)
+		return nil, fmt.Errorf("sign %q: %w", template.Subject.CommonName, err)
 	}
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
-		return pair{}, fmt.Errorf("parse %q: %w", template.Subject.CommonName, err)
+		return nil, fmt.Errorf("parse %q: %w", template.Subject.CommonName, err)
 	}
-	return pair{certificate: certificate, key: key}, nil
+	return certificate, nil
 }
 
-func (p pair) encode() ([]byte, error) {
-	key, err := encodeKey(p.key)
-	if err != nil {
-		return nil, err
-	}
-	return append(encodeCertificate(p.certificate), key...), nil
+// vaultSigner lets crypto/x509 sign by a key of a vault.
+type vaultSigner struct {
+	ctx context.Context //nolint:containedctx // crypto.Signer has no context, and lives for one call here
+	key Key
 }
 
-// decodePair reads one certificate and its key, in any order. Errors say what is
-// wrong without showing any of it.
-func decodePair(data []byte) (pair, error) {
-	var p pair
-	for len(bytes.TrimSpace(data)) > 0 {
-		var block *pem.Block
-		block, data = pem.Decode(data)
-		if block == nil {
-			return pair{}, errors.New("not PEM")
-		}
-		switch block.Type {
-		case "CERTIFICATE":
-			certificate, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return pair{}, errors.New("certificate does not parse")
-			}
-			p.certificate = certificate
-		case "PRIVATE KEY":
-			parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-			key, ok := parsed.(*ecdsa.PrivateKey)
-			if err != nil || !ok {
-				return pair{}, errors.New("key is not a PKCS #8 ECDSA key")
-			}
-			p.key = key
-		default:
-			return pair{}, fmt.Errorf("unexpected PEM block %q", block.Type)
-		}
-	}
-	if p.certificate == nil || p.key == nil {
-		return pair{}, errors.New("certificate or key is missing")
-	}
-	return p, p.match()
+func (s vaultSigner) Public() crypto.PublicKey { return s.key.Public() }
+
+func (s vaultSigner) Sign(_ io.Reader, digest []byte, options crypto.SignerOpts) ([]byte, error) {
+	return s.key.Sign(s.ctx, digest, options.HashFunc())
 }
 
-// match refuses a key that is not the certificate's.
-func (p pair) match() error {
-	public, ok := p.certificate.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(p.key.Public()) {
-		return errors.New("key and certificate do not belong together")
-	}
-	return nil
+func samePublicKey(a, b crypto.PublicKey) bool {
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
 }
 
-func encodeCertificate(certificate *x509.Certificate) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
-}
-
-func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, errors.New("encode key")
+func encodeCertificates(certificates ...*x509.Certificate) []byte {
+	var out []byte
+	for _, certificate := range certificates {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})...)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	return out
 }

@@ -1,9 +1,12 @@
 package trust
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,57 +18,303 @@ import (
 // itself a CA that no other member trusts.
 const SecretName = "cacerts"
 
+// The files of the Secret. istiod refuses to start when one of the first four is
+// missing.
+const (
+	fileCert  = "ca-cert.pem"
+	fileKey   = "ca-key.pem"
+	fileChain = "cert-chain.pem"
+	fileRoots = "root-cert.pem"
+	fileCRL   = "ca-crl.pem"
+)
+
 // Chain is a member's CA: what its istiod signs with and what the network trusts.
 // It holds a private key; print only its certificates.
 type Chain struct {
+	// Root is the network's CA, which signed Intermediate.
 	Root, Intermediate *x509.Certificate
-	key                *ecdsa.PrivateKey
+	// Issuers are the CAs above Root, up to and without the one that members trust;
+	// none for a self-signed root.
+	Issuers []*x509.Certificate
+	// Trusts is what workloads trust, in order of generation.
+	Trusts []*x509.Certificate
+
+	key *ecdsa.PrivateKey
 }
 
-// String names the chain without its key.
+// String names the chain without its key. It changes with everything that the
+// member gets.
 func (c Chain) String() string {
-	return fmt.Sprintf("%s (serial %x)", c.Intermediate.Subject.CommonName, c.Intermediate.SerialNumber)
+	text := fmt.Sprintf("%s (serial %s", c.Intermediate.Subject.CommonName, c.Serial())
+	for _, trusted := range c.Trusts {
+		text += ", trusts " + string(FingerprintOf(trusted)[:16])
+	}
+	return text + ")"
 }
 
 // GoString is String: %#v must not print the key either.
 func (c Chain) GoString() string { return c.String() }
 
-// verify checks what istiod would only log: the key, the chain, the lifetimes.
-func (c Chain) verify(now time.Time) error {
-	if err := (pair{certificate: c.Intermediate, key: c.key}).match(); err != nil {
-		return err
+// Serial is the serial number of the intermediate in hex.
+func (c Chain) Serial() string { return c.Intermediate.SerialNumber.Text(16) }
+
+// NotAfter is when the member can no longer sign.
+func (c Chain) NotAfter() time.Time { return c.Intermediate.NotAfter }
+
+// Signer names the root that signed the intermediate, as [Root.Signs] does.
+func (c Chain) Signer() Fingerprint { return FingerprintOf(c.Root) }
+
+// Fingerprints are those of Trusts, in order.
+func (c Chain) Fingerprints() []Fingerprint {
+	var out []Fingerprint
+	for _, trusted := range c.Trusts {
+		out = append(out, FingerprintOf(trusted))
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(c.Root)
-	_, err := c.Intermediate.Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
+	return out
+}
+
+// path are the certificates that istiod sends along with those of workloads: from
+// the intermediate up to and without the one that is trusted.
+func (c Chain) path() []*x509.Certificate {
+	path := []*x509.Certificate{c.Intermediate}
+	if len(c.Trusts) > 0 && !bytes.Equal(c.Root.RawIssuer, c.Root.RawSubject) {
+		path = append(append(path, c.Root), c.Issuers...)
+	}
+	return path
+}
+
+// ParseChain reads the files of a cacerts Secret and verifies them whole, as it
+// does for everything that is handed out. Errors show nothing of the files.
+func ParseChain(files map[string][]byte, now time.Time) (Chain, error) {
+	c, err := parseChain(files)
 	if err != nil {
-		return fmt.Errorf("verify intermediate CA: %w", err)
+		return Chain{}, err
 	}
-	if c.Intermediate.NotAfter.After(c.Root.NotAfter) {
-		return fmt.Errorf("intermediate CA outlives its root")
+	if err := c.verify(now); err != nil {
+		return Chain{}, err
+	}
+	return c, nil
+}
+
+func parseChain(files map[string][]byte) (Chain, error) {
+	var c Chain
+	for _, name := range []string{fileCert, fileKey, fileChain, fileRoots} {
+		if len(files[name]) == 0 {
+			return Chain{}, fmt.Errorf("%s is missing", name)
+		}
+	}
+	own, err := decodeCertificates(files[fileCert])
+	if err != nil {
+		return Chain{}, fmt.Errorf("%s: %w", fileCert, err)
+	}
+	c.Intermediate = own[0]
+	none, key, err := decodePEM(files[fileKey])
+	if err != nil {
+		return Chain{}, fmt.Errorf("%s: %w", fileKey, err)
+	}
+	if len(none) > 0 || key == nil {
+		return Chain{}, fmt.Errorf("%s: not one key", fileKey)
+	}
+	c.key = key
+	path, err := decodeCertificates(files[fileChain])
+	if err != nil {
+		return Chain{}, fmt.Errorf("%s: %w", fileChain, err)
+	}
+	if !path[0].Equal(c.Intermediate) || len(own) > 1 {
+		return Chain{}, fmt.Errorf("%s does not begin with the one certificate of %s", fileChain, fileCert)
+	}
+	if c.Trusts, err = decodeCertificates(files[fileRoots]); err != nil {
+		return Chain{}, fmt.Errorf("%s: %w", fileRoots, err)
+	}
+	if len(path) > 1 {
+		c.Root, c.Issuers = path[1], path[2:]
+		return c, nil
+	}
+	for _, trusted := range c.Trusts {
+		if issued(c.Intermediate, trusted) {
+			c.Root = trusted
+			return c, nil
+		}
+	}
+	return Chain{}, errors.New("the intermediate CA is signed by no root that is trusted")
+}
+
+// issued says whether a certificate was signed by another one.
+func issued(certificate, by *x509.Certificate) bool {
+	return bytes.Equal(certificate.RawIssuer, by.RawSubject) && certificate.CheckSignatureFrom(by) == nil
+}
+
+// verify checks what istiod would only log, and more: the key, every link from
+// the intermediate to one root that is trusted, and that each is a CA that may
+// have what is below it.
+func (c Chain) verify(now time.Time) error {
+	if c.key == nil || !samePublicKey(c.Intermediate.PublicKey, c.key.Public()) {
+		return errors.New("key and certificate do not belong together")
+	}
+	for i, trusted := range c.Trusts {
+		if err := checkAnchor(trusted); err != nil {
+			return err
+		}
+		for _, before := range c.Trusts[:i] {
+			if before.Equal(trusted) {
+				return fmt.Errorf("root %q is listed twice", trusted.Subject.CommonName)
+			}
+		}
+	}
+	path := c.path()
+	top := path[len(path)-1]
+	for _, trusted := range c.Trusts {
+		if issued(top, trusted) {
+			return checkPath(append(path, trusted), now)
+		}
+	}
+	return fmt.Errorf("%q is signed by no root that is trusted", top.Subject.CommonName)
+}
+
+func checkAnchor(certificate *x509.Certificate) error {
+	if !issued(certificate, certificate) {
+		return fmt.Errorf("root %q is not self-signed", certificate.Subject.CommonName)
+	}
+	return checkCA(certificate)
+}
+
+func checkCA(certificate *x509.Certificate) error {
+	switch name := certificate.Subject.CommonName; {
+	case !certificate.BasicConstraintsValid || !certificate.IsCA:
+		return fmt.Errorf("%q is no CA (basic constraints)", name)
+	case certificate.KeyUsage&x509.KeyUsageCertSign == 0:
+		return fmt.Errorf("%q may not sign certificates (key usage)", name)
+	case len(certificate.SubjectKeyId) == 0:
+		return fmt.Errorf("%q has no subject key identifier", name)
 	}
 	return nil
 }
 
-// Secret returns the Secret "cacerts" for istiod's namespace, in the layout of
-// plugged-in certificates: cert-chain.pem holds the intermediate, root-cert.pem
-// what the network trusts.
+// checkPath checks CAs, each signed by the next, of which the first signs the
+// certificates of workloads.
+func checkPath(path []*x509.Certificate, now time.Time) error {
+	for i, certificate := range path {
+		if err := checkCA(certificate); err != nil {
+			return err
+		}
+		name := certificate.Subject.CommonName
+		limited := certificate.MaxPathLen > 0 || certificate.MaxPathLenZero
+		switch {
+		case limited && certificate.MaxPathLen < i:
+			return fmt.Errorf("%q allows %d CAs below it and has %d (path length)", name, certificate.MaxPathLen, i)
+		case now.Before(certificate.NotBefore):
+			return fmt.Errorf("%q is not valid before %s", name, certificate.NotBefore.UTC().Format(time.RFC3339))
+		case !now.Before(certificate.NotAfter):
+			return fmt.Errorf("%q expired on %s", name, certificate.NotAfter.UTC().Format(time.RFC3339))
+		}
+		if i == len(path)-1 {
+			break
+		}
+		if issuer := path[i+1]; !issued(certificate, issuer) {
+			return fmt.Errorf("%q is not signed by %q, which follows it", name, issuer.Subject.CommonName)
+		}
+	}
+	if first := path[0]; len(path) > 1 && first.NotAfter.After(path[1].NotAfter) {
+		return fmt.Errorf("%q outlives %q, which signed it", first.Subject.CommonName, path[1].Subject.CommonName)
+	}
+	return checkUsages(path, now)
+}
+
+// checkUsages verifies as both sides of a connection do, each with its own
+// extended key usage, and with name constraints.
+func checkUsages(path []*x509.Certificate, now time.Time) error {
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AddCert(path[len(path)-1])
+	for _, certificate := range path[1:] {
+		between.AddCert(certificate)
+	}
+	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
+		if _, err := path[0].Verify(x509.VerifyOptions{
+			Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
+		}); err != nil {
+			return fmt.Errorf("verify %q: %w", path[0].Subject.CommonName, err)
+		}
+	}
+	return nil
+}
+
+// files are the files of the Secret, in the layout of plugged-in certificates.
 // Source: https://istio.io/latest/docs/tasks/security/cert-management/plugin-ca-cert/
-func (c Chain) Secret(namespace string) (*unstructured.Unstructured, error) {
+func (c Chain) files() (map[string][]byte, error) {
 	key, err := encodeKey(c.key)
 	if err != nil {
 		return nil, err
 	}
-	intermediate := encodeCertificate(c.Intermediate)
+	return map[string][]byte{
+		fileCert:  encodeCertificates(c.Intermediate),
+		fileKey:   key,
+		fileChain: encodeCertificates(c.path()...),
+		fileRoots: encodeCertificates(c.Trusts...),
+	}, nil
+}
+
+// encode is the member's document in the vault: the files as one JSON object, so
+// that what delivers secrets from a vault to a cluster can deliver it as it is.
+func (c Chain) encode() ([]byte, error) {
+	files, err := c.files()
+	if err != nil {
+		return nil, err
+	}
+	text := map[string]string{}
+	for name, content := range files {
+		text[name] = string(content)
+	}
+	return json.Marshal(text)
+}
+
+// decodeChain reads a member's document: the JSON object, or the certificate and
+// key as PEM that were kept before, for which roots say who signed.
+func decodeChain(data []byte, roots []Root) (Chain, error) {
+	if len(data) > maxPEM {
+		return Chain{}, errors.New("more than 256 KiB")
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		certificates, key, err := decodePEM(data)
+		if err != nil {
+			return Chain{}, err
+		}
+		if len(certificates) != 1 || key == nil {
+			return Chain{}, errors.New("certificate or key is missing")
+		}
+		c := Chain{Intermediate: certificates[0], key: key}
+		root, ok := SignerOf(roots, c.Intermediate)
+		if !ok {
+			return Chain{}, errForeign
+		}
+		c.Root, c.Trusts = root.Certificate, []*x509.Certificate{root.Anchor()}
+		if between := root.between(); len(between) > 0 {
+			c.Issuers = between[1:]
+		}
+		return c, nil
+	}
+	var text map[string]string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return Chain{}, errors.New("not a JSON object of texts")
+	}
+	files := map[string][]byte{}
+	for name, content := range text {
+		files[name] = []byte(content)
+	}
+	return parseChain(files)
+}
+
+// errForeign says that a chain is of another hierarchy than the vault's.
+var errForeign = errors.New("the chain is signed by no root of the vault")
+
+// Secret returns the Secret "cacerts" for istiod's namespace: cert-chain.pem holds
+// the CAs below the root, root-cert.pem what the network trusts.
+func (c Chain) Secret(namespace string) (*unstructured.Unstructured, error) {
+	files, err := c.files()
+	if err != nil {
+		return nil, err
+	}
 	data := map[string]any{}
-	for name, content := range map[string][]byte{
-		"ca-cert.pem":    intermediate,
-		"ca-key.pem":     key,
-		"cert-chain.pem": intermediate,
-		"root-cert.pem":  encodeCertificate(c.Root),
-	} {
+	for name, content := range files {
 		data[name] = base64.StdEncoding.EncodeToString(content)
 	}
 	return &unstructured.Unstructured{Object: map[string]any{

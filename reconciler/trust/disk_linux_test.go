@@ -44,8 +44,12 @@ func TestFullDisk(t *testing.T) {
 	before := vaultFiles(t, folder)
 	mend := fullDisk(t)
 	for _, member := range []string{"eastus-1", "westus-1"} {
-		if _, err := a.Issue(t.Context(), request(member)); !errors.Is(err, syscall.EFBIG) {
+		chain, err := a.Issue(t.Context(), request(member))
+		if !errors.Is(err, syscall.EFBIG) {
 			t.Errorf("%s: error %v, want that of the disk", member, err)
+		}
+		if chain.Intermediate != nil && !chain.Intermediate.Equal(first.Intermediate) {
+			t.Errorf("%s: handed out a CA that the vault does not have", member)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(t.TempDir(), "x"), []byte("x"), 0o600); err == nil {

@@ -1,15 +1,22 @@
-// Package trust makes the certificate hierarchy of a network: one root CA, one
-// intermediate CA per member, and the cacerts Secret by which a member's istiod
-// signs workload certificates.
+// Package trust makes the certificate hierarchy of a network: a root CA with its
+// key in a vault, one intermediate CA per member, and the cacerts Secret by which
+// a member's istiod signs workload certificates.
 //
-// Order: read or make the root, read or make the member's intermediate, verify
-// the whole chain, build the Secret. Keys and certificates live in a vault; the
-// Secret is built in memory for each delivery.
+// Order: [Authority.Roots] reads the generations of the root, and makes the first.
+// [Decide] works out, from what members are proven to serve, whether another one
+// is to be made, which of them each member trusts, and which one signs it.
+// [Authority.Issue] makes what that says: an intermediate, or another list of
+// roots with the same one, and keeps it in the vault before it is handed out.
+// [Chain.Secret] is built in memory for each delivery.
 //
 // Guarantees: a chain that does not verify is an error and is never returned; an
 // intermediate never outlives its root; a failed read of the vault never makes a
-// new CA; nothing here logs, and no error holds key material.
+// new CA, and never takes away what a member has; of several replicas that make
+// one root all get the same; a list of roots is only replaced by one that contains
+// it or is contained in it; nothing is signed by a clock that is known to be wrong;
+// nothing here logs, and no error holds key material.
 //
-// Non-guarantees: the root is not rotated yet, and only the Directory vault
-// exists; see docs/fleet.md.
+// Non-guarantees: what members serve is not looked at here; see package proof. Who
+// writes a member's document has to be one at a time: of two that renew it at
+// once, both are right, and the last one's stays.
 package trust

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -22,10 +23,15 @@ var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 const day = 24 * time.Hour
 
 func request(member string) Request {
-	return Request{
-		Network: "prod", Member: member,
+	return Request{Member: member, Policy: testPolicy()}
+}
+
+func testPolicy() Policy {
+	return Policy{
+		Network:      "prod",
 		Root:         Lifetime{Validity: 365 * day, RotateAt: 0.5},
 		Intermediate: Lifetime{Validity: 90 * day, RotateAt: 0.5},
+		Leaf:         Lifetime{Validity: day, RotateAt: 0.5},
 	}
 }
 
@@ -97,7 +103,7 @@ func TestCertificates(t *testing.T) {
 func TestIntermediateRotatesUnderTheSameRoot(t *testing.T) {
 	a, _, now := authority(t)
 	first := issue(t, a, "eastus-1")
-	*now = start.Add(44 * day)
+	*now = start.Add(40 * day)
 	if again := issue(t, a, "eastus-1"); !again.Intermediate.Equal(first.Intermediate) {
 		t.Error("replaced before its rotation point")
 	}
@@ -125,47 +131,50 @@ func TestIntermediateNeverOutlivesTheRoot(t *testing.T) {
 }
 
 func TestVaultFaults(t *testing.T) {
+	file := func(folder, name string) string { return filepath.Join(folder, "prod", name) }
 	for _, tt := range []struct {
 		reason string
 		harm   func(t *testing.T, folder string)
 		want   string
 	}{
 		{"a readable key file is refused, not used", func(t *testing.T, folder string) {
-			check(t, os.Chmod(filepath.Join(folder, "prod", "root.pem"), 0o644))
+			check(t, os.Chmod(file(folder, "root.key"), 0o644))
+		}, "open to others"},
+		{"a readable document is refused, too", func(t *testing.T, folder string) {
+			check(t, os.Chmod(file(folder, "root.json"), 0o644))
 		}, "open to others"},
 		{"a root that cannot be read never makes a second one", func(t *testing.T, folder string) {
-			check(t, os.WriteFile(filepath.Join(folder, "prod", "root.pem"), []byte("garbage"), 0o600))
-		}, "not PEM"},
+			check(t, os.WriteFile(file(folder, "root.json"), []byte("garbage"), 0o600))
+		}, "not a document"},
 		{"a certificate without its key", func(t *testing.T, folder string) {
-			data, err := os.ReadFile(filepath.Join(folder, "prod", "root.pem"))
-			check(t, err)
-			certificate, _, _ := strings.Cut(string(data), "-----BEGIN PRIVATE KEY")
-			check(t, os.WriteFile(filepath.Join(folder, "prod", "root.pem"), []byte(certificate), 0o600))
-		}, "is missing"},
+			check(t, os.Remove(file(folder, "root.key")))
+		}, "not in the vault"},
+		{"a key that is cut off", func(t *testing.T, folder string) {
+			check(t, os.Truncate(file(folder, "root.key"), 40))
+		}, "its key is missing"},
 		{"the key of another certificate", func(t *testing.T, folder string) {
-			other, err := newRoot("prod", start, day)
+			other, err := OpenDirectory(filepath.Join(t.TempDir(), "other"))
 			check(t, err)
-			key, err := encodeKey(other.key)
+			_, err = other.CreateKey(t.Context(), "prod/root", KeySpec{Algorithm: ECDSAP256})
 			check(t, err)
-			data, err := os.ReadFile(filepath.Join(folder, "prod", "root.pem"))
-			check(t, err)
-			certificate, _, _ := strings.Cut(string(data), "-----BEGIN PRIVATE KEY")
-			check(t, os.WriteFile(filepath.Join(folder, "prod", "root.pem"), append([]byte(certificate), key...), 0o600))
-		}, "do not belong together"},
+			check(t, os.Rename(filepath.Join(other.path, "prod", "root.key"), file(folder, "root.key")))
+		}, "not the version that its certificate was made with"},
 	} {
-		a, folder, _ := authority(t)
+		a, folder, now := authority(t)
 		issue(t, a, "eastus-1")
 		tt.harm(t, folder)
-		before := read(t, filepath.Join(folder, "prod", "root.pem"))
-		_, err := a.Issue(t.Context(), request("eastus-1"))
+		before := vaultFiles(t, folder)
+		vault, err := OpenDirectory(folder)
+		check(t, err)
+		_, err = NewAuthority(vault, func() time.Time { return *now }).Issue(t.Context(), request("westus-1"))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want %q", tt.reason, err, tt.want)
 		}
 		if err != nil && strings.Contains(err.Error(), "BEGIN") {
 			t.Errorf("%s: the error shows the file: %v", tt.reason, err)
 		}
-		if read(t, filepath.Join(folder, "prod", "root.pem")) != before {
-			t.Errorf("%s: the root was overwritten", tt.reason)
+		if diff := cmp.Diff(before, vaultFiles(t, folder)); diff != "" {
+			t.Errorf("%s: the vault was written: %s", tt.reason, diff)
 		}
 	}
 }
@@ -223,17 +232,25 @@ func TestSecretIsWholeAndKeyStaysHidden(t *testing.T) {
 }
 
 // failing is a vault that cannot be read.
-type failing struct{ puts int }
+type failing struct {
+	Vault
+	writes int
+}
 
-func (*failing) Get(context.Context, string) ([]byte, error) { return nil, errors.New("vault is away") }
-func (f *failing) Put(context.Context, string, []byte) error { f.puts++; return nil }
-
-func (f *failing) Create(context.Context, string, []byte) error { f.puts++; return nil }
+func (*failing) Get(context.Context, string) (Document, error) {
+	return Document{}, errors.New("vault is away")
+}
+func (f *failing) Put(context.Context, string, Document) error    { f.writes++; return nil }
+func (f *failing) Create(context.Context, string, Document) error { f.writes++; return nil }
+func (f *failing) CreateKey(context.Context, string, KeySpec) (Key, error) {
+	f.writes++
+	return nil, errors.New("vault is away")
+}
 
 func TestUnreadableVaultMakesNoCA(t *testing.T) {
 	vault := &failing{}
-	if _, err := NewAuthority(vault, time.Now).Issue(t.Context(), request("eastus-1")); err == nil || vault.puts != 0 {
-		t.Errorf("error %v and %d CAs made, want an error and none", err, vault.puts)
+	if _, err := NewAuthority(vault, time.Now).Issue(t.Context(), request("eastus-1")); err == nil || vault.writes != 0 {
+		t.Errorf("error %v and %d CAs made, want an error and none", err, vault.writes)
 	}
 }
 

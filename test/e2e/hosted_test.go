@@ -128,9 +128,13 @@ func hostedSets(t *testing.T) map[string]apply.Set {
 func caOf(t *testing.T, authority *trust.Authority, of, namespace string) *unstructured.Unstructured {
 	t.Helper()
 	chain, err := authority.Issue(t.Context(), trust.Request{
-		Network: "prod", Member: of,
-		Root:         trust.Lifetime{Validity: 8760 * time.Hour, RotateAt: 0.5},
-		Intermediate: trust.Lifetime{Validity: 2160 * time.Hour, RotateAt: 0.5},
+		Member: of,
+		Policy: trust.Policy{
+			Network:      "prod",
+			Root:         trust.Lifetime{Validity: 8760 * time.Hour, RotateAt: 0.5},
+			Intermediate: trust.Lifetime{Validity: 2160 * time.Hour, RotateAt: 0.5},
+			Leaf:         trust.Lifetime{Validity: 24 * time.Hour, RotateAt: 0.5},
+		},
 	})
 	check(t, err)
 	secret, err := chain.Secret(namespace)

@@ -1,0 +1,612 @@
+package trust
+
+import (
+	"slices"
+	"time"
+)
+
+// Issued is what the vault holds for a member: what was decided last, whether or
+// not the member has it yet. The zero value says that nothing was issued so far.
+type Issued struct {
+	// Trusts are the anchors of the chain, and since when each was in all that was
+	// issued.
+	Trusts map[Fingerprint]time.Time
+	// Signer is the root that signed the intermediate, by [Root.Signs], and
+	// SignerSince since when.
+	Signer      Fingerprint
+	SignerSince time.Time
+	// Joined is when the first chain was issued, for a member whose cluster had no
+	// certificates of the network before; else zero. What it has had since then it
+	// need not wait for.
+	Joined time.Time
+	// Serial is the intermediate's serial number in hex.
+	Serial              string
+	NotBefore, NotAfter time.Time
+}
+
+// joining says that the member never had a chain.
+func (i Issued) joining() bool { return i.Signer == "" }
+
+// always says whether something that the member has had since a time is all that
+// it ever had.
+func (i Issued) always(since time.Time) bool { return !i.Joined.IsZero() && since.Equal(i.Joined) }
+
+// Observed is a member as it is known now. What is proven is what every replica
+// of its istiod answers, and what its namespaces are given; a member that cannot
+// be reached keeps what was proven last. Times are by a clock that is right within
+// five minutes: no proof is taken by another one.
+type Observed struct {
+	Member string
+	// Issued is what the vault has for it. Nil: not known, which holds up every
+	// step.
+	Issued *Issued
+	// Trusts are the anchors that are served, and since when each was at every
+	// proof. TrustsSince is since when the whole list is what it is. Without a proof
+	// there are none.
+	Trusts      map[Fingerprint]time.Time
+	TrustsSince time.Time
+	// Signer is the root behind the certificates that are signed, by [Root.Signs],
+	// and SignerSince since when.
+	Signer      Fingerprint
+	SignerSince time.Time
+	// Reachable says that the member's API answers now.
+	Reachable bool
+	// RootsAtStart says that its node proxies read the roots by which they know
+	// istiod only when they start.
+	RootsAtStart bool
+	// Restarted is the newest [Target.RestartAfter] for which all restarts are
+	// complete; zero for none.
+	Restarted time.Time
+}
+
+// Step is where the rotation of a network's root is.
+type Step string
+
+// The steps, in order.
+const (
+	// StepSettled: all members have one root, and nothing is due.
+	StepSettled Step = "Settled"
+	// StepNewRoot: a new root is due, and has to be made or imported.
+	StepNewRoot Step = "NewRoot"
+	// StepTrustBoth: all members get the new root beside the old one, and their
+	// workloads learn it.
+	StepTrustBoth Step = "TrustBoth"
+	// StepSignByNew: members sign by the new root; certificates of the old one run
+	// out.
+	StepSignByNew Step = "SignByNew"
+	// StepTrustNew: all members trust the new root only.
+	StepTrustNew Step = "TrustNew"
+)
+
+// BlockerReason says what a step waits for.
+type BlockerReason string
+
+// The reasons.
+const (
+	// BlockedUnknown: what the vault has for the member is not known yet.
+	BlockedUnknown BlockerReason = "Unknown"
+	// BlockedUnreachable: the member cannot be reached, and was not proven to be
+	// ready before.
+	BlockedUnreachable BlockerReason = "Unreachable"
+	// BlockedUnproven: the member has not been proven to serve what it should.
+	BlockedUnproven BlockerReason = "Unproven"
+	// BlockedRestart: proxies have to be restarted.
+	BlockedRestart BlockerReason = "Restart"
+	// BlockedWaiting: certificates from before are still in use, until Until.
+	BlockedWaiting BlockerReason = "Waiting"
+	// BlockedHold: Git says so.
+	BlockedHold BlockerReason = "Hold"
+	// BlockedImport: a new root has to be signed by somebody's PKI and imported.
+	BlockedImport BlockerReason = "Import"
+)
+
+// Blocker is what a step waits for.
+type Blocker struct {
+	// Member is empty for what concerns the network.
+	Member string
+	Reason BlockerReason
+	// Message says it in words, without times.
+	Message string
+	// Until is when time alone removes the blocker; zero when it does not.
+	Until time.Time
+}
+
+// Target is what a member should have.
+type Target struct {
+	// Trusts are the roots for its list, in order of generation; Signer is the root
+	// that signs its intermediate.
+	Trusts []Root
+	Signer Root
+	// RestartAfter asks that all proxies are restarted that were started before it,
+	// node by node; zero: no restart. The same time again is the same restart.
+	RestartAfter time.Time
+}
+
+// Decision is what to do next about a network's root, worked out from what is
+// observed and from nothing else.
+type Decision struct {
+	Step Step
+	// Why says it in a sentence, without times.
+	Why string
+	// NextAt is when time alone brings the next step; zero when it takes more.
+	NextAt   time.Time
+	Blockers []Blocker
+	// Make asks for a new root.
+	Make bool
+	// Old are the roots that go, New is the one that stays.
+	Old []Root
+	New Root
+
+	targets map[string]Target
+	joining Target
+}
+
+// Target returns what a member should have. A member that the decision was not
+// made for gets what joining members get. False: not known, keep what it has.
+func (d Decision) Target(member string) (Target, bool) {
+	target, ok := d.targets[member]
+	if !ok {
+		target = d.joining
+	}
+	return target, target.Signer.Certificate != nil
+}
+
+// Decide works out the step that the rotation of a network's root is at. Roots
+// are all generations; members are all members of the network, also those that
+// cannot be reached. It is pure: the same input gives the same decision, and
+// nothing is remembered between two.
+//
+// Guarantees, for members that are given with what is true of them:
+//   - no member signs by a root before every other member was proven to trust it
+//     for a whole life of a workload's certificate, but for members without which
+//     Git says to go on;
+//   - no root is taken away before every member was proven to sign by the new one
+//     for as long, unless the old one has expired;
+//   - what a member trusts only grows, or only shrinks, from one decision to the
+//     next, and who signs it changes once in a rotation, whatever becomes of the
+//     others meanwhile;
+//   - members whose proofs are lost hold up steps, and never reverse one.
+func Decide(policy Policy, roots []Root, members []Observed, now time.Time) Decision {
+	if len(roots) == 0 {
+		return firstRoot(policy)
+	}
+	r := observe(policy, roots, members, now)
+	d := Decision{Old: r.old, New: r.new, targets: map[string]Target{}}
+	if r.known() {
+		d.joining = r.joiner()
+	}
+	if len(r.old) == 0 {
+		r.settled(&d)
+	} else {
+		r.rotate(&d)
+	}
+	for _, m := range members {
+		if m.Issued != nil && !m.Issued.joining() {
+			target := r.target(m)
+			target.RestartAfter = r.restart(m)
+			d.targets[m.Member] = target
+		}
+	}
+	d.NextAt = r.next(d)
+	return d
+}
+
+func firstRoot(policy Policy) Decision {
+	d := Decision{Step: StepNewRoot, Why: "the network has no root yet", Make: !policy.External}
+	if policy.External {
+		d.Blockers = []Blocker{importRoot}
+	}
+	return d
+}
+
+var importRoot = Blocker{
+	Reason:  BlockedImport,
+	Message: "a root signed by your PKI is wanted: isthmus trust csr gives the request, isthmus trust import takes the answer",
+}
+
+// rotation is what Decide works with.
+type rotation struct {
+	policy  Policy
+	members []Observed
+	now     time.Time
+
+	all  []Root
+	used []Root // what members have, or may have
+	old  []Root // of them, those that go
+	new  Root   // the one that stays
+
+	trusts, signs bool // gates: all trust the new root; all are signed by it
+	started       bool // some member signs by the new root
+	left          bool // some member has something of an old root
+	held          bool // nothing that a member has may change
+	tooLate       bool // to go back
+}
+
+// observe finds the roots that are in use, the way to go and how far it is.
+func observe(policy Policy, roots []Root, members []Observed, now time.Time) *rotation {
+	r := &rotation{policy: policy, members: members, now: now, all: roots, held: policy.Rotation == RotationHold}
+	for _, root := range roots {
+		if slices.ContainsFunc(members, func(m Observed) bool { return r.uses(m, root) }) {
+			r.used = append(r.used, root)
+		}
+	}
+	newest := roots[len(roots)-1]
+	if len(r.used) == 0 {
+		r.used = []Root{newest}
+	}
+	switch {
+	case policy.Rotation == RotationBack:
+		r.new = r.used[0]
+	case len(r.used) == 1 && !r.due(newest):
+		r.new = newest
+	default:
+		r.new = r.used[len(r.used)-1]
+	}
+	for _, root := range r.used {
+		if root.Generation != r.new.Generation {
+			r.old = append(r.old, root)
+		}
+	}
+	for _, m := range members {
+		r.left = r.left || m.Issued == nil && len(r.old) > 0
+		if m.Issued != nil && !m.Issued.joining() {
+			r.started = r.started || m.Issued.Signer == r.new.Signs()
+			_, has := m.Issued.Trusts[r.new.Trusts()]
+			r.tooLate = r.tooLate || policy.Rotation == RotationBack && !has
+			r.left = r.left || r.trustsOld(m.Issued.Trusts) || r.isOld(m.Issued.Signer)
+		}
+	}
+	r.held = r.held || r.tooLate
+	r.trusts, r.signs = !r.held, !r.held
+	for _, m := range members {
+		r.trusts = r.trusts && (r.trustsNew(m) == nil || r.without(m))
+		r.signs = r.signs && r.signsNew(m) == nil
+	}
+	return r
+}
+
+// uses says whether the member has anything of the root, or may have. An anchor
+// that several generations share counts for the newest of them.
+func (r *rotation) uses(m Observed, root Root) bool {
+	if m.Signer == root.Signs() || m.Issued != nil && m.Issued.Signer == root.Signs() {
+		return true
+	}
+	if slices.ContainsFunc(r.all, func(other Root) bool {
+		return other.Generation > root.Generation && other.Trusts() == root.Trusts()
+	}) {
+		return false
+	}
+	if _, proven := m.Trusts[root.Trusts()]; proven || m.Issued == nil {
+		return proven
+	}
+	_, issued := m.Issued.Trusts[root.Trusts()]
+	return issued
+}
+
+// blank says that the member has no certificates of the network, as far as is
+// known. Its first chain will be the right one, so nothing waits for it.
+func (m Observed) blank() bool {
+	return m.Issued != nil && m.Issued.joining() && len(m.Trusts) == 0 && m.Signer == ""
+}
+
+// known says whether it is known what the others have, for somebody who joins.
+func (r *rotation) known() bool {
+	return slices.ContainsFunc(r.members, func(m Observed) bool { return m.Issued != nil && !m.Issued.joining() }) ||
+		!slices.ContainsFunc(r.members, func(m Observed) bool { return m.Issued == nil })
+}
+
+// due says whether a root is to be replaced.
+func (r *rotation) due(root Root) bool {
+	return !r.now.Before(r.dueAt(root)) || replaceBefore(r.policy.ReplaceRootsBefore, root.Made, r.now)
+}
+
+// dueAt is when a root has used up its share of life.
+func (r *rotation) dueAt(root Root) time.Time {
+	life := root.Certificate.NotAfter.Sub(root.Certificate.NotBefore)
+	return root.Certificate.NotBefore.Add(time.Duration(float64(life) * r.policy.Root.RotateAt))
+}
+
+// replaceBefore says whether something made at a time is to be replaced because
+// Git says so. A time that has not come yet says nothing.
+func replaceBefore(before, made, now time.Time) bool {
+	return !before.IsZero() && !before.After(now) && made.Before(before)
+}
+
+// trustsOld says whether a list has a root that is to go.
+func (r *rotation) trustsOld(list map[Fingerprint]time.Time) bool {
+	return slices.ContainsFunc(r.old, func(old Root) bool {
+		_, has := list[old.Trusts()]
+		return has && old.Trusts() != r.new.Trusts()
+	})
+}
+
+func (r *rotation) isOld(signer Fingerprint) bool {
+	return slices.ContainsFunc(r.old, func(old Root) bool { return old.Signs() == signer })
+}
+
+// expired says that nothing signed by the old roots is valid any more.
+func (r *rotation) expired() bool {
+	return !slices.ContainsFunc(r.old, func(old Root) bool { return r.now.Before(old.notAfter()) })
+}
+
+// without says whether the others may sign by the new root though the member was
+// not proven to trust it: named in Git; or out of reach in an emergency, or when
+// the old root is about to end and would take everybody along.
+func (r *rotation) without(m Observed) bool {
+	if slices.Contains(r.policy.ProceedWithout, m.Member) {
+		return true
+	}
+	pressed := slices.ContainsFunc(r.old, func(old Root) bool {
+		return !r.now.Before(old.notAfter().Add(-2 * r.policy.wait()))
+	})
+	return !m.Reachable && (r.policy.Emergency || pressed)
+}
+
+// trustsNew returns what keeps the member from accepting certificates of the new
+// root, in all of its workloads; nil when they do.
+func (r *rotation) trustsNew(m Observed) *Blocker {
+	since, proven := m.Trusts[r.new.Trusts()]
+	switch {
+	case m.Issued == nil:
+		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
+	case m.blank():
+		return nil
+	case !proven && len(m.Trusts) == 0 && r.alwaysTrusts(m):
+		return nil
+	case !proven:
+		return r.unproven(m, "trust the new root")
+	case r.alwaysTrusts(m) || r.expired():
+		return nil
+	}
+	since = later(since, m.Issued.Trusts[r.new.Trusts()])
+	restarted := !m.Restarted.Before(since)
+	if m.RootsAtStart && !restarted {
+		return r.block(m, BlockedRestart, "its proxies have not been restarted since it trusts the new root")
+	}
+	return r.waits(m, since, restarted, "workloads have certificates from before it trusted the new root")
+}
+
+func (r *rotation) alwaysTrusts(m Observed) bool {
+	since, has := m.Issued.Trusts[r.new.Trusts()]
+	return has && m.Issued.always(since)
+}
+
+// signsNew returns what keeps the member's certificates of old roots in use; nil
+// when there are none.
+func (r *rotation) signsNew(m Observed) *Blocker {
+	_, trusts := m.Trusts[r.new.Trusts()]
+	always := m.Issued != nil && m.Issued.always(m.Issued.SignerSince) && r.alwaysTrusts(m)
+	switch {
+	case m.Issued == nil:
+		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
+	case m.blank():
+		return nil
+	case m.Issued.Signer == r.new.Signs() && always && m.Signer == "" && len(m.Trusts) == 0:
+		return nil
+	case m.Issued.Signer != r.new.Signs() || m.Signer != r.new.Signs() || !trusts:
+		return r.unproven(m, "sign by the new root")
+	case always || r.expired():
+		return nil
+	}
+	since := later(m.SignerSince, m.Issued.SignerSince)
+	return r.waits(m, since, !m.Restarted.Before(since), "workloads have certificates from the old root")
+}
+
+// trustsOnlyNew returns what keeps the member from being proven to trust the new
+// root only; nil when it is.
+func (r *rotation) trustsOnlyNew(m Observed) *Blocker {
+	_, trusts := m.Trusts[r.new.Trusts()]
+	if m.Issued == nil {
+		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
+	}
+	if m.blank() || trusts && !r.trustsOld(m.Trusts) && !r.trustsOld(m.Issued.Trusts) {
+		return nil
+	}
+	return r.unproven(m, "trust the new root only")
+}
+
+// waits returns a blocker until a life of certificates has passed, or until
+// restarts have replaced them all where Git calls it an emergency.
+func (r *rotation) waits(m Observed, since time.Time, restarted bool, message string) *Blocker {
+	until := since.Add(r.policy.wait())
+	if !r.now.Before(until) || r.policy.Emergency && restarted {
+		return nil
+	}
+	b := r.block(m, BlockedWaiting, message)
+	if r.policy.Emergency {
+		b = r.block(m, BlockedRestart, message+", until its proxies are restarted")
+	}
+	b.Until = until
+	return b
+}
+
+func (r *rotation) unproven(m Observed, what string) *Blocker {
+	if !m.Reachable {
+		return r.block(m, BlockedUnreachable, "it cannot be reached, and was not proven to "+what)
+	}
+	return r.block(m, BlockedUnproven, "it is not proven to "+what)
+}
+
+func (r *rotation) block(m Observed, reason BlockerReason, message string) *Blocker {
+	return &Blocker{Member: m.Member, Reason: reason, Message: message}
+}
+
+// settled decides where all members have one root.
+func (r *rotation) settled(d *Decision) {
+	newest := r.all[len(r.all)-1]
+	d.Step, d.Why = StepSettled, "all members have one root"
+	if !r.due(newest) || r.policy.Rotation == RotationBack {
+		return
+	}
+	d.Step, d.Why = StepNewRoot, "the root is to be replaced"
+	unknown := slices.IndexFunc(r.members, func(m Observed) bool { return m.Issued == nil })
+	switch {
+	case r.held:
+		d.Blockers = []Blocker{hold}
+	case r.policy.External:
+		d.Blockers = []Blocker{importRoot}
+	case unknown >= 0:
+		d.Blockers = []Blocker{*r.trustsNew(r.members[unknown])}
+	default:
+		d.Make = true
+	}
+}
+
+var hold = Blocker{Reason: BlockedHold, Message: "spec.trust.root.rotation is Hold"}
+
+// rotate decides where members have more than one root.
+func (r *rotation) rotate(d *Decision) {
+	check := r.signsNew
+	switch {
+	case r.signs || !r.left:
+		d.Step, d.Why = StepTrustNew, "all certificates of the old root have run out, and it is taken away"
+		check = r.trustsOnlyNew
+	case r.trusts || r.started:
+		d.Step, d.Why = StepSignByNew, "members sign by the new root, and certificates of the old one run out"
+	default:
+		d.Step, d.Why = StepTrustBoth, "members learn to trust the new root beside the old one"
+	}
+	switch {
+	case r.tooLate:
+		d.Blockers = append(d.Blockers, Blocker{Reason: BlockedHold, Message: "it is too late to go back: members trust the new root only; set spec.trust.root.rotation to Proceed"})
+	case r.held:
+		d.Blockers = append(d.Blockers, hold)
+	}
+	for _, m := range r.members {
+		b := r.trustsNew(m)
+		if d.Step != StepTrustBoth && (b == nil || m.Issued != nil && m.Issued.Signer == r.new.Signs()) {
+			b = check(m)
+		} else if r.without(m) {
+			continue
+		}
+		if b != nil {
+			d.Blockers = append(d.Blockers, *b)
+		}
+	}
+}
+
+// target is what a member should have that has something.
+func (r *rotation) target(m Observed) Target {
+	signer, known := r.signer(m.Issued.Signer)
+	switch {
+	case r.held && known:
+	case m.Issued.Signer == r.new.Signs():
+	case !known:
+		return r.joiner()
+	case r.trusts && r.trustsNew(m) == nil:
+		signer = r.new
+	}
+	_, trusts := m.Issued.Trusts[r.new.Trusts()]
+	var list []Root
+	for _, root := range r.all {
+		_, has := m.Issued.Trusts[root.Trusts()]
+		old := slices.ContainsFunc(r.old, func(old Root) bool { return old.Generation == root.Generation })
+		switch {
+		case r.held:
+		case root.Generation == r.new.Generation:
+			has = true
+		case old && trusts && r.signs:
+			has = false
+		case old && !(trusts && !r.trustsOld(m.Issued.Trusts)):
+			has = has || r.inForce(root)
+		}
+		if has {
+			list = append(list, root)
+		}
+	}
+	return Target{Trusts: list, Signer: signer}
+}
+
+// joiner is what a member should have that has nothing yet: what the others have.
+func (r *rotation) joiner() Target {
+	if len(r.old) == 0 || r.signs || !r.left && !r.held {
+		return Target{Trusts: []Root{r.new}, Signer: r.new}
+	}
+	t := Target{Trusts: r.used, Signer: r.new}
+	if !r.held && !slices.ContainsFunc(r.used, func(root Root) bool { return root.Generation == r.new.Generation }) {
+		t.Trusts = append(slices.Clone(r.used), r.new)
+	}
+	if r.started || r.trusts {
+		return t
+	}
+	for _, root := range r.old {
+		if t.Signer.Generation == r.new.Generation || r.inForce(root) {
+			t.Signer = root
+		}
+	}
+	return t
+}
+
+// inForce says whether a root signs for some member.
+func (r *rotation) inForce(root Root) bool {
+	return slices.ContainsFunc(r.members, func(m Observed) bool {
+		return m.Signer == root.Signs() || m.Issued != nil && m.Issued.Signer == root.Signs()
+	})
+}
+
+func (r *rotation) signer(fingerprint Fingerprint) (Root, bool) {
+	i := slices.IndexFunc(r.all, func(root Root) bool { return root.Signs() == fingerprint })
+	if i < 0 {
+		return Root{}, false
+	}
+	return r.all[i], true
+}
+
+// restart is from when on the member's proxies have to be: what they trust and
+// sign by then is what is proven now.
+func (r *rotation) restart(m Observed) time.Time {
+	if r.held || !r.policy.Emergency && !m.RootsAtStart {
+		return time.Time{}
+	}
+	since, trusts := m.Trusts[r.new.Trusts()]
+	if !trusts || r.alwaysTrusts(m) && m.Issued.always(m.Issued.SignerSince) {
+		return time.Time{}
+	}
+	var at time.Time
+	switch {
+	case m.RootsAtStart && m.Issued.Signer != r.new.Signs():
+		at = later(since, m.Issued.Trusts[r.new.Trusts()])
+	case !r.policy.Emergency:
+	case !r.trustsOld(m.Trusts):
+		// They must forget the old root, too; by themselves they do in half a life.
+		at = recent(m.TrustsSince, r.now, r.policy.wait())
+	case m.Signer == r.new.Signs():
+		at = recent(later(m.SignerSince, m.Issued.SignerSince), r.now, r.policy.wait())
+	default:
+		at = recent(later(since, m.Issued.Trusts[r.new.Trusts()]), r.now, r.policy.wait())
+	}
+	if !m.Restarted.Before(at) {
+		return time.Time{}
+	}
+	return at
+}
+
+// recent is a time that is not longer ago than a wait; else zero.
+func recent(at, now time.Time, wait time.Duration) time.Time {
+	if now.Before(at.Add(wait)) {
+		return at
+	}
+	return time.Time{}
+}
+
+// next is when time alone brings the next step.
+func (r *rotation) next(d Decision) time.Time {
+	if d.Step == StepSettled {
+		return r.dueAt(r.new)
+	}
+	var at time.Time
+	for _, b := range d.Blockers {
+		if b.Until.IsZero() {
+			return time.Time{}
+		}
+		at = later(at, b.Until)
+	}
+	return at
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,139 @@
+package trust
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// mostJitter is the share of an intermediate's life by which it may be replaced
+// earlier, so that a fleet made in one day is not renewed in one day.
+const mostJitter = 0.05
+
+// renewalChecks are the reasons for a new intermediate, in order. The first that
+// holds is told.
+var renewalChecks = []struct {
+	why   string
+	holds func(now time.Time, r Request, m *memberState) bool
+}{
+	{"another root signs", func(_ time.Time, r Request, m *memberState) bool {
+		return m.issued.Signer != r.Target.Signer.Signs()
+	}},
+	{"it was issued before the time that Git says", func(now time.Time, r Request, m *memberState) bool {
+		made := m.chain.Intermediate.NotBefore.Add(clockSkew)
+		return replaceBefore(r.Policy.ReplaceIntermediatesBefore, made, now) || replaceBefore(r.ReplaceIssuedBefore, made, now)
+	}},
+	{"it has reached its rotation point", func(now time.Time, r Request, m *memberState) bool {
+		return !now.Before(rotationPoint(m.chain, r)) && gains(now, r, m)
+	}},
+	{"workload certificates would outlive it", func(now time.Time, r Request, m *memberState) bool {
+		return m.chain.NotAfter().Before(now.Add(r.Policy.wait())) && gains(now, r, m)
+	}},
+}
+
+// renewal says why the member needs a new intermediate; empty when it does not.
+func renewal(now time.Time, r Request, m *memberState) string {
+	for _, check := range renewalChecks {
+		if check.holds(now, r, m) {
+			return check.why
+		}
+	}
+	return ""
+}
+
+// rotationPoint is when an intermediate has used up its share of life, less a
+// jitter that the member's name gives.
+func rotationPoint(c Chain, r Request) time.Time {
+	life := c.Intermediate.NotAfter.Sub(c.Intermediate.NotBefore)
+	at := r.Policy.Intermediate.RotateAt - mostJitter*share(r.Policy.Network+"/"+r.Member)
+	return c.Intermediate.NotBefore.Add(time.Duration(float64(life) * at))
+}
+
+// gains says whether a new intermediate would live longer: not when both end with
+// the root, which would make one after the other, each for a shorter time.
+func gains(now time.Time, r Request, m *memberState) bool {
+	end := now.Add(r.Policy.Intermediate.Validity)
+	if root := r.Target.Signer.notAfter(); root.Before(end) {
+		end = root
+	}
+	return end.Sub(m.chain.NotAfter()) > time.Second
+}
+
+// The tags of a member's document, which say what its certificates do not: since
+// when.
+const (
+	tagTrusts = "trusts" // fingerprint@seconds, comma, …
+	tagSigner = "signer" // fingerprint@seconds
+	tagJoined = "joined" // seconds
+)
+
+// next is what the vault holds once a chain is kept in it.
+func (i Issued) next(c Chain, now time.Time, fresh bool) Issued {
+	now = now.Truncate(time.Second)
+	out := Issued{
+		Trusts: map[Fingerprint]time.Time{}, Signer: c.Signer(), SignerSince: now, Joined: i.Joined,
+		Serial: c.Serial(), NotBefore: c.Intermediate.NotBefore, NotAfter: c.Intermediate.NotAfter,
+	}
+	if i.joining() && fresh {
+		out.Joined = now
+	}
+	if i.Signer == out.Signer {
+		out.SignerSince = i.SignerSince
+	}
+	for _, fingerprint := range c.Fingerprints() {
+		out.Trusts[fingerprint] = now
+		if since, has := i.Trusts[fingerprint]; has {
+			out.Trusts[fingerprint] = since
+		}
+	}
+	return out
+}
+
+func (i Issued) tags() map[string]string {
+	var trusts []string
+	for _, fingerprint := range slices.Sorted(maps.Keys(i.Trusts)) {
+		trusts = append(trusts, fmt.Sprintf("%s@%d", fingerprint, i.Trusts[fingerprint].Unix()))
+	}
+	tags := map[string]string{
+		tagTrusts: strings.Join(trusts, ","),
+		tagSigner: fmt.Sprintf("%s@%d", i.Signer, i.SignerSince.Unix()),
+	}
+	if !i.Joined.IsZero() {
+		tags[tagJoined] = strconv.FormatInt(i.Joined.Unix(), 10)
+	}
+	return tags
+}
+
+// issuedOf is what a document holds. What its tags do not say has been so since
+// the intermediate was made, as far as is known.
+func issuedOf(c Chain, tags map[string]string) Issued {
+	made := c.Intermediate.NotBefore.Add(clockSkew)
+	out := Issued{
+		Trusts: map[Fingerprint]time.Time{}, Signer: c.Signer(), SignerSince: made,
+		Serial: c.Serial(), NotBefore: c.Intermediate.NotBefore, NotAfter: c.Intermediate.NotAfter,
+	}
+	for _, fingerprint := range c.Fingerprints() {
+		out.Trusts[fingerprint] = made
+	}
+	for _, entry := range strings.Split(tags[tagTrusts], ",") {
+		if fingerprint, since, ok := parseSince(entry); ok && slices.Contains(c.Fingerprints(), fingerprint) {
+			out.Trusts[fingerprint] = since
+		}
+	}
+	if fingerprint, since, ok := parseSince(tags[tagSigner]); ok && fingerprint == out.Signer {
+		out.SignerSince = since
+	}
+	if seconds, err := strconv.ParseInt(tags[tagJoined], 10, 64); err == nil {
+		out.Joined = time.Unix(seconds, 0).UTC()
+	}
+	return out
+}
+
+func parseSince(entry string) (Fingerprint, time.Time, bool) {
+	fingerprint, text, _ := strings.Cut(entry, "@")
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	return Fingerprint(fingerprint), time.Unix(seconds, 0).UTC(), err == nil
+}
