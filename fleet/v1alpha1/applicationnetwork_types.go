@@ -306,6 +306,9 @@ type ApplicationNetworkStatus struct {
 
 	// Members of the network in Git.
 	Members int32 `json:"members,omitempty"`
+
+	// Trust says where the network's CAs are.
+	Trust *NetworkTrustStatus `json:"trust,omitempty"`
 }
 
 // GetConditions returns the status conditions.

@@ -360,7 +360,7 @@ type MemberStatus struct {
 	// ObservedGeneration of the spec that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready; Reconciling and Stalled only while true.
+	// Conditions: Ready; TrustReady; Reconciling and Stalled only while true.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -400,6 +400,9 @@ type MemberStatus struct {
 	// +listType=map
 	// +listMapKey=name
 	Leave []LeaveStep `json:"leave,omitempty"`
+
+	// Trust says which CA the member has.
+	Trust *MemberTrustStatus `json:"trust,omitempty"`
 
 	// Certificates that the member was given, by tier.
 	// +listType=map
