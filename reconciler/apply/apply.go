@@ -169,6 +169,9 @@ func (d *delivery) stage(ctx context.Context, stage bundle.Stage, all []wanted, 
 				return err
 			}
 			if defined {
+				if err := d.ahead(ctx, all, steps); err != nil {
+					return err
+				}
 				d.target.member.Forget() // a kind may have gone and come back
 			}
 			if err := d.gate(ctx, stage, gated, more || d.written > before); err != nil {
@@ -176,6 +179,24 @@ func (d *delivery) stage(ctx context.Context, stage bundle.Stage, all []wanted, 
 			}
 		}
 		d.all(ctx, inWave[wave], steps)
+	}
+	return d.failed.err()
+}
+
+// ahead creates, while the API server takes in new CRDs, those objects of later
+// stages that are not there yet and do nothing of themselves.
+func (d *delivery) ahead(ctx context.Context, all []wanted, steps map[Subject]step) error {
+	for _, wave := range waves {
+		var now []wanted
+		for _, w := range all {
+			if _, done := d.changes[w.key()]; !done && w.wave == wave && w.isInert() && d.seen[w.key()] == nil {
+				now = append(now, w)
+			}
+		}
+		d.all(ctx, now, steps)
+		for _, w := range now {
+			steps[w.key()] = stepSkip
+		}
 	}
 	return d.failed.err()
 }
@@ -371,10 +392,10 @@ func (d *delivery) done(w wanted, c Change, now *sight) {
 	c.Subject, c.Stage, c.Trust = w.Subject, w.stage, w.trust
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.uids[w.key()] = now.uid
 	if _, before := d.changes[w.key()]; before && c.Action == Unchanged {
-		return // the system namespace, which came first
+		return // it came before its stage
 	}
+	d.uids[w.key()] = now.uid
 	if c.Action != Unchanged && c.Action != Left {
 		d.written++
 	}

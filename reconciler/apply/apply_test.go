@@ -447,15 +447,47 @@ func TestDeniedPermission(t *testing.T) {
 	}
 }
 
-// TestCRDEstablishedLate holds back the discovery of the new kind.
-func TestCRDEstablishedLate(t *testing.T) {
+// TestInertObjectsComeWhileKindsAreAwaited has a CRD that is not served for as long
+// as another one has its names. What acts, and what was there before, has to wait.
+func TestInertObjectsComeWhileKindsAreAwaited(t *testing.T) {
 	t.Parallel()
 	m, wire := connected(t)
-	ctx := context.Background()
-	set := small(t, "late")
-	// A CRD whose names are taken is not established until the other one goes.
-	rival := object(t, set, "CustomResourceDefinition", "policies.late.test").DeepCopy()
-	rival.SetName("rivals.late.test")
+	set := small(t, "inert")
+	before := still(without(without(without(set, "CustomResourceDefinition", "policies.inert.test"), "Policy", "default"), "ServiceAccount", "istiod"))
+	object(t, before, "ConfigMap", "istio").Object["data"] = map[string]any{"mesh": "before"}
+	mustApply(t, NewTarget(m), before)
+	rival := createRival(t, m, object(t, set, "CustomResourceDefinition", "policies.inert.test"))
+	o := quick
+	o.StageTimeout = time.Second
+
+	result, err := Apply(context.Background(), NewTarget(m), set, o)
+
+	if member.ReasonOf(err) != NotReady {
+		t.Errorf("error %v, want that the CRD is waited for", err)
+	}
+	var written []string
+	for _, c := range result.Changes {
+		if c.Action != Unchanged {
+			written = append(written, c.Subject.String())
+		}
+	}
+	if want := []string{"CustomResourceDefinition policies.inert.test", "ServiceAccount inert-system/istiod"}; !slices.Equal(slices.Sorted(slices.Values(written)), want) {
+		t.Errorf("written %v, want %v", written, want)
+	}
+	if err := m.Dynamic.Resource(crds).Delete(context.Background(), rival, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	converges(t, m, wire, set)
+	mustRemove(t, NewTarget(m), set)
+}
+
+// createRival creates a CRD that takes the kind of another one, and returns its
+// name when it is established.
+func createRival(t testing.TB, m *member.Member, of *unstructured.Unstructured) string {
+	t.Helper()
+	rival, ctx := of.DeepCopy(), context.Background()
+	group, _, _ := unstructured.NestedString(rival.Object, "spec", "group")
+	rival.SetName("rivals." + group)
 	rival.SetLabels(nil)
 	_ = unstructured.SetNestedField(rival.Object, "rivals", "spec", "names", "plural")
 	_ = unstructured.SetNestedField(rival.Object, "rival", "spec", "names", "singular")
@@ -470,6 +502,17 @@ func TestCRDEstablishedLate(t *testing.T) {
 		}
 		return c != nil && c.Status == metav1.ConditionTrue
 	})
+	return rival.GetName()
+}
+
+// TestCRDEstablishedLate holds back the discovery of the new kind.
+func TestCRDEstablishedLate(t *testing.T) {
+	t.Parallel()
+	m, wire := connected(t)
+	ctx := context.Background()
+	set := small(t, "late")
+	// A CRD whose names are taken is not established until the other one goes.
+	rival := createRival(t, m, object(t, set, "CustomResourceDefinition", "policies.late.test"))
 	var waited []string
 	o := quick
 	o.Progress = func(p Progress) {
@@ -479,7 +522,7 @@ func TestCRDEstablishedLate(t *testing.T) {
 				t.Errorf("a CRD was read at look %d: most are served in a moment", len(waited))
 			}
 			if strings.Contains(w.Why, "not established") {
-				_ = m.Dynamic.Resource(crds).Delete(ctx, rival.GetName(), metav1.DeleteOptions{})
+				_ = m.Dynamic.Resource(crds).Delete(ctx, rival, metav1.DeleteOptions{})
 			}
 		}
 	}

@@ -5,7 +5,9 @@
 // order: the system namespace; the inventory, written ahead; then stage by
 // stage (see bundle.Stages), each healthy before the next begins; then what
 // only the old inventory lists is pruned, in reverse order; last the final
-// inventory. [Correct] is the same for single objects, [Watch] tells which,
+// inventory. Accounts, rights, configuration and Services of later stages that
+// are not there yet come as soon as the CRDs are written: they do nothing of
+// themselves, and the API server takes its time until it serves new kinds. [Correct] is the same for single objects, [Watch] tells which,
 // and [Remove] is the way back.
 //
 // The inventory lives on the member, in the system namespace. So that

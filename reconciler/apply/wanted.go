@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
@@ -45,6 +46,17 @@ func waveOf(s Subject) wave {
 		return waveWebhooks
 	}
 	return waveBase
+}
+
+// isInert reports whether an object does nothing of itself: others read it or are
+// allowed by it. Where there was none it may come before its stage.
+func (s Subject) isInert() bool {
+	switch s.groupKind() {
+	case schema.GroupKind{Kind: "ServiceAccount"}, schema.GroupKind{Kind: "ConfigMap"},
+		schema.GroupKind{Kind: "Secret"}, schema.GroupKind{Kind: "Service"}:
+		return true
+	}
+	return s.Group == "rbac.authorization.k8s.io"
 }
 
 // wanted is one object of a set, ready to be sent.
