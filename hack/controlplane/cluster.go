@@ -35,6 +35,17 @@ type ClusterOptions struct {
 	// AuditReads also writes reads to the audit log, but for those of the
 	// cluster's own components.
 	AuditReads bool
+	// ShippedGC lets the components collect garbage as they do where they are in
+	// earnest. Without it they do so twice as often: less memory for more computing.
+	ShippedGC bool
+}
+
+// environment of the cluster's components.
+func (o ClusterOptions) environment() []string {
+	if o.ShippedGC {
+		return nil
+	}
+	return []string{"GOGC=50"}
 }
 
 // A Cluster is one running Kubernetes control plane. Its fields are constant.
@@ -345,7 +356,7 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 		return errStopped
 	}
 	if c.apiserver == nil {
-		p, err := c.process("kube-apiserver", apiserverArgs(c, c.cp.etcdPort, c.cp.etcdCerts), "GOGC=50")
+		p, err := c.process("kube-apiserver", apiserverArgs(c, c.cp.etcdPort, c.cp.etcdCerts), c.options.environment()...)
 		if err != nil {
 			c.mu.Unlock()
 			return err
@@ -402,7 +413,7 @@ func (c *Cluster) run(name string, args []string) error {
 	if c.stopped {
 		return errStopped
 	}
-	p, err := c.process(name, args, "GOGC=50")
+	p, err := c.process(name, args, c.options.environment()...)
 	if err == nil {
 		c.others = append(c.others, p)
 	}

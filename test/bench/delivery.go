@@ -48,7 +48,7 @@ func newContender(name string, d deliverer) contender {
 
 // run delivers to a fresh cluster, lets it come to rest, and delivers again.
 func (c contender) run(ctx context.Context, controlPlane *controlplane.ControlPlane, name string) error {
-	cluster, err := controlPlane.Cluster(ctx, name, controlplane.ClusterOptions{})
+	cluster, err := controlPlane.Cluster(ctx, name, controlplane.ClusterOptions{ShippedGC: true})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func benchDrift(ctx context.Context, s settings) ([]Table, error) {
 		return nil, err
 	}
 	fmt.Fprintf(s.progress, "bench: start %d members to disturb\n", driftMembers)
-	g, err := newGround(ctx, s.progress, memberNames(driftMembers), controlplane.ClusterOptions{})
+	g, err := newGround(ctx, s.progress, memberNames(driftMembers), controlplane.ClusterOptions{ShippedGC: true})
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (r *racer) run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	g, err := newGround(ctx, s.progress, members, controlplane.ClusterOptions{})
+	g, err := newGround(ctx, s.progress, members, controlplane.ClusterOptions{ShippedGC: true})
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (r *Rig) start(ctx context.Context, members []string) error {
 	group.SetLimit(startAtOnce)
 	group.Go(func() (err error) {
 		if r.pull == "" {
-			r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true, AuditReads: r.cluster.AuditReads})
+			r.Hub, err = r.controlPlane.Cluster(ctx, "hub", controlplane.ClusterOptions{APIServerOnly: true, AuditReads: r.cluster.AuditReads, ShippedGC: r.cluster.ShippedGC})
 		}
 		return err
 	})
