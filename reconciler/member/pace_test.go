@@ -1,7 +1,6 @@
 package member
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -219,10 +218,15 @@ func TestSlowBodiesGiveTheirSlotsBack(t *testing.T) {
 		}
 	}
 	fast.Store(true)
-	if _, err := m.ClusterUID(t.Context()); err != nil && !errors.Is(err, t.Context().Err()) {
-		// The call may have waited out its own time behind the two.
-		if _, err = m.ClusterUID(t.Context()); err != nil {
-			t.Errorf("the slots are still taken: %v", err)
+	// A call may wait out its own time behind the two, and on a busy machine 200 ms
+	// are short: then the API server is thought to be away for a moment.
+	for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		_, err := m.ClusterUID(t.Context())
+		if err == nil {
+			return
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("the slots are still taken: %v", err)
 		}
 	}
 }
