@@ -33,6 +33,10 @@ type settings struct {
 	idle time.Duration
 	// settle is how long simulated members are left alone before memory is read.
 	settle time.Duration
+	// watched members are played without a hub; their profile goes to a folder,
+	// unless that is empty.
+	watched int
+	profile string
 	// self is the path of this program, which measures rendering in processes of
 	// its own.
 	self string
@@ -54,6 +58,8 @@ func main() {
 	flag.DurationVar(&s.idle, "idle", 2*time.Minute, "how long they are left alone")
 	// The Go runtime collects at least every two minutes.
 	flag.DurationVar(&s.settle, "settle", 150*time.Second, "how long simulated members are left alone before memory is read")
+	flag.IntVar(&s.watched, "watched", 200, "simulated members of the part without a hub")
+	flag.StringVar(&s.profile, "profile", "", "write profiles of that part's heap and goroutines into this folder")
 	path := flag.String("json", "", "also write the report to this file")
 	render := flag.Int("render", 0, "only render so many members and print the times; the bench starts itself with it")
 	more := flag.Int("more", 0, "with -render: afterwards render so many further members, one by one")
@@ -61,7 +67,8 @@ func main() {
 	flag.StringVar(&s.plot, "plot", "", "draw how the cost grows with the members into this SVG file")
 	flag.StringVar(&s.plotMembers, "plot-members", "", "draw the memory over the simulated members into this SVG file")
 	playing := flag.Bool("play", false, "only play members, as asked on the standard input; the bench starts itself with it")
-	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift, members or simulated")
+	watchOnly := flag.Int("watch", 0, "only watch so many played members; the bench starts itself with it")
+	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift, members, watched or simulated")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -70,6 +77,11 @@ func main() {
 		err = renderAlone(os.Stdout, *render, *more)
 	case *playing:
 		err = play(ctx, os.Stdin, os.Stdout)
+	case *watchOnly > 1:
+		klog.SetLogger(logr.Discard())
+		if s.self, err = os.Executable(); err == nil {
+			err = watchAlone(ctx, s, os.Stdout, *watchOnly)
+		}
 	case *scale > 0:
 		err = scaleAlone(os.Stdout, *scale)
 	default:
@@ -90,7 +102,7 @@ type part struct {
 
 // parts returns the parts with the name; all, if it is empty.
 func parts(name string) []part {
-	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}, {"simulated", benchSimulated}}
+	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}, {"watched", benchWatched}, {"simulated", benchSimulated}}
 	return slices.DeleteFunc(all, func(p part) bool { return name != "" && p.name != name })
 }
 
@@ -98,8 +110,8 @@ func run(ctx context.Context, s settings, path, only string) error {
 	if len(parts(only)) == 0 {
 		return fmt.Errorf("-only %q: there is no such part", only)
 	}
-	if s.pairs < 1 || s.members < 1 || s.changes < 1 || s.real < 1 || s.idle < time.Second {
-		return fmt.Errorf("-pairs %d, -members %d, -changes %d, -real %d, -idle %s: at least 1 or a second", s.pairs, s.members, s.changes, s.real, s.idle)
+	if s.pairs < 1 || s.members < 1 || s.changes < 1 || s.real < 1 || s.watched < 2 || s.idle < time.Second {
+		return fmt.Errorf("-pairs %d, -members %d, -changes %d, -real %d, -watched %d, -idle %s: at least 1, 2 watched, or a second", s.pairs, s.members, s.changes, s.real, s.watched, s.idle)
 	}
 	klog.SetLogger(logr.Discard()) // what client-go logs is not part of the answer
 	var err error
