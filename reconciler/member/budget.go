@@ -52,7 +52,7 @@ func (b *budget) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	call := &call{slots: b.slots, began: time.Now(), parent: r.Context(), ctx: ctx, end: func() { timer.Stop(); cancel(nil) }}
-	response, err := b.next.RoundTrip(r.WithContext(ctx))
+	response, err := b.next.RoundTrip(inPieces(r.WithContext(ctx)))
 	if err != nil {
 		err = call.cause(err)
 		call.done(outcomeOfError(err), 0)
@@ -67,6 +67,34 @@ func (b *budget) RoundTrip(r *http.Request) (*http.Response, error) {
 	context.AfterFunc(ctx, func() { call.done(unanswered, 0) })
 	response.Body = &body{ReadCloser: response.Body, call: call}
 	return response, nil
+}
+
+// piece is how much of a request's body is sent at once, in bytes.
+const piece = 16 << 10
+
+// inPieces makes a request send its body in pieces. A connection holds on to a
+// buffer as large as the largest piece that it ever sent, and API servers take
+// whole definitions at once, of 200 KiB and more.
+func inPieces(r *http.Request) *http.Request {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r
+	}
+	r.Body = pieces{r.Body}
+	if whole := r.GetBody; whole != nil {
+		r.GetBody = func() (io.ReadCloser, error) {
+			body, err := whole()
+			return pieces{body}, err
+		}
+	}
+	return r
+}
+
+// pieces is a body that is read a piece at a time.
+type pieces struct{ io.ReadCloser }
+
+// Read takes one piece at most.
+func (p pieces) Read(into []byte) (int, error) {
+	return p.ReadCloser.Read(into[:min(len(into), piece)])
 }
 
 // outcomeOf is what an answer says, with how long to wait.

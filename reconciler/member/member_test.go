@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,5 +187,35 @@ func TestBudgetWaitingCounts(t *testing.T) {
 	calls.Wait()
 	if took := time.Since(start); took > 2*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+// TestBodiesAreSentInPieces: whole, and never more of it at once than the buffer
+// that its connection may keep.
+func TestBodiesAreSentInPieces(t *testing.T) {
+	sent := strings.Repeat("0123456789abcdef", 20<<10)
+	var got atomic.Value
+	m := serve(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		raw, err := io.ReadAll(r.Body)
+		got.Store(fmt.Sprint(err, " ", len(raw), " ", string(raw) == sent))
+		object(w)
+	})
+	if err := m.REST.Post().AbsPath("/api/v1/namespaces").Body([]byte(sent)).Do(t.Context()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprint("<nil> ", len(sent), " true"); got.Load() != want {
+		t.Errorf("the API server got %v, want %s", got.Load(), want)
+	}
+	request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(sent))
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(sent)), nil }
+	request = inPieces(request)
+	again, err := request.GetBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, body := range map[string]io.Reader{"first": request.Body, "again": again} {
+		if n, err := body.Read(make([]byte, len(sent))); n > piece || err != nil {
+			t.Errorf("%s: %d bytes at once, %v", what, n, err)
+		}
 	}
 }
