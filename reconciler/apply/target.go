@@ -192,26 +192,29 @@ func (t *Target) observeWatched(r schema.GroupVersionResource, kind Subject, int
 // watched is what a live watch shows of an object: nil if it is not there. Live
 // is false where no watch tells.
 func (t *Target) watched(s Subject) (now *sight, live bool) {
+	now, known, live := t.viewed(s)
+	return now, known && live
+}
+
+// viewed is what a watch has last shown of an object, if it ever did, and whether
+// it lives.
+func (t *Target) viewed(s Subject) (now *sight, known, live bool) {
 	mapping, err := t.member.Mapping(s.kind())
 	if err != nil {
-		return nil, false
+		return nil, false, false
 	}
 	t.mu.Lock()
 	v := t.views[mapping.Resource]
 	t.mu.Unlock()
 	if v == nil {
-		return nil, false
+		return nil, false, false
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.live || v.objects == nil {
-		return nil, false
+	if what, there := v.objects[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}]; there {
+		now = &what
 	}
-	what, there := v.objects[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}]
-	if !there {
-		return nil, true
-	}
-	return &what, true
+	return now, v.objects != nil, v.live
 }
 
 func (t *Target) setView(r schema.GroupVersionResource, v *view) {

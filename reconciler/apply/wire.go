@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -121,11 +123,16 @@ type selection struct {
 // list reads the metadata of all objects of a kind that are selected, or none:
 // where the pages expire under it, it reads all at once.
 func (w wire) list(ctx context.Context, r schema.GroupVersionResource, of selection) ([]metav1.PartialObjectMetadata, error) {
+	items, _, err := w.listAt(ctx, r, of)
+	return items, err
+}
+
+// listAt is list, with the version from which a watch goes on.
+func (w wire) listAt(ctx context.Context, r schema.GroupVersionResource, of selection) (items []metav1.PartialObjectMetadata, version string, err error) {
 	const page = "500"
-	var items []metav1.PartialObjectMetadata
 	for next, limit := "", page; ; {
-		request := w.rest.Get().AbsPath(collectionPath(r, of.namespace)).SetHeader("Accept", metadataList)
-		for name, value := range map[string]string{"labelSelector": of.labels, "fieldSelector": of.fields, "limit": limit, "continue": next} {
+		request := w.collection(r, of).SetHeader("Accept", metadataList)
+		for name, value := range map[string]string{"limit": limit, "continue": next} {
 			if value != "" {
 				request = request.Param(name, value)
 			}
@@ -138,13 +145,36 @@ func (w wire) list(ctx context.Context, r schema.GroupVersionResource, of select
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
+		}
+		if next == "" {
+			version = list.ResourceVersion // all pages are of the first one's
 		}
 		items = append(items, list.Items...)
 		if next = list.Continue; next == "" {
-			return items, nil
+			return items, version, nil
 		}
 	}
+}
+
+// watch follows what is selected from a version on, until the time is over. The
+// answer is a line of JSON for each event; it is not compressed, because what
+// unpacks it would be held as long as the watch.
+func (w wire) watch(ctx context.Context, r schema.GroupVersionResource, of selection, version string, timeout time.Duration) (io.ReadCloser, error) {
+	return w.collection(r, of).SetHeader("Accept", metadataOnly).SetHeader("Accept-Encoding", "identity").
+		Param("watch", "true").Param("allowWatchBookmarks", "true").Param("resourceVersion", version).
+		Param("timeoutSeconds", strconv.Itoa(int(timeout.Seconds()))).Stream(ctx)
+}
+
+// collection is a request for what is selected of a kind.
+func (w wire) collection(r schema.GroupVersionResource, of selection) *rest.Request {
+	request := w.rest.Get().AbsPath(collectionPath(r, of.namespace))
+	for name, value := range map[string]string{"labelSelector": of.labels, "fieldSelector": of.fields} {
+		if value != "" {
+			request = request.Param(name, value)
+		}
+	}
+	return request
 }
 
 // delete deletes exactly the object that was looked at.
