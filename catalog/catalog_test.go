@@ -150,3 +150,23 @@ func TestFixedVersionsAreNotAffected(t *testing.T) {
 		}
 	}
 }
+
+func TestFactsOfTrust(t *testing.T) {
+	type facts struct{ text, restart, outlive, revoke bool }
+	for version, want := range map[string]facts{
+		"1.27.9": {text: true, restart: true, outlive: true},
+		"1.28.2": {text: true, restart: true, outlive: true},
+		"1.28.6": {text: true, outlive: true},
+		"1.29.1": {text: true, restart: true, outlive: true, revoke: true},
+		"1.29.2": {text: true, outlive: true, revoke: true},
+		"1.29.3": {text: true, revoke: true},
+		"1.30.0": {revoke: true},
+		"1.31.0": {revoke: true},
+	} {
+		r := catalog.Release{Version: version}
+		got := facts{r.RootsByText(), r.RestartsForRoots(), r.LeavesOutliveIssuer(), r.ChecksRevocation()}
+		if got != want {
+			t.Errorf("%s: %+v, want %+v", version, got, want)
+		}
+	}
+}

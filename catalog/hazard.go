@@ -1,5 +1,7 @@
 package catalog
 
+import "slices"
+
 // Concern is the part of a fleet that a hazard needs to do harm; a fleet
 // without that part need not be told.
 type Concern string
@@ -17,6 +19,8 @@ const (
 	ConcernTrustDomain Concern = "TrustDomain"
 	// ConcernRotation: CA certificates are replaced.
 	ConcernRotation Concern = "CertificateRotation"
+	// ConcernRevocation: certificates are revoked before they expire.
+	ConcernRevocation Concern = "Revocation"
 	// ConcernUpgrade: what changes when a member moves to the release.
 	ConcernUpgrade Concern = "Upgrade"
 	// ConcernScale: large meshes.
@@ -56,6 +60,33 @@ type Hazard struct {
 	// Handled means that isthmus renders or acts around it, so that nobody needs
 	// to be warned.
 	Handled bool `json:"handled,omitempty"`
+}
+
+// The hazards that the rotation of certificates acts on.
+const (
+	rootContainmentByBytes   = "RootContainmentByBytes"
+	ztunnelKeepsOldRoot      = "ZtunnelKeepsOldRoot"
+	leafOutlivesIntermediate = "LeafOutlivesIntermediate"
+)
+
+// RootsByText tells whether istiod takes a changed root bundle only if the text of
+// one is a contiguous part of the other's.
+func (r Release) RootsByText() bool { return r.has(rootContainmentByBytes) }
+
+// RestartsForRoots tells whether node proxies have to be restarted when the roots
+// change: their client of the CA keeps those it started with.
+func (r Release) RestartsForRoots() bool { return r.has(ztunnelKeepsOldRoot) }
+
+// LeavesOutliveIssuer tells whether istiod signs certificates of workloads that live
+// longer than its own.
+func (r Release) LeavesOutliveIssuer() bool { return r.has(leafOutlivesIntermediate) }
+
+// ChecksRevocation tells whether node proxies read a list of what is revoked.
+func (r Release) ChecksRevocation() bool { return r.AtLeast("1.29") }
+
+// has tells whether the release has one of the hazards above.
+func (r Release) has(id string) bool {
+	return slices.ContainsFunc(hazards, func(h Hazard) bool { return h.ID == id && h.Matches(r.Version) })
 }
 
 // Matches tells whether the version is affected.
@@ -152,22 +183,34 @@ var hazards = []Hazard{
 		Handled:  true,
 	},
 	{
-		ID: "RootContainmentByBytes", Concern: ConcernRotation,
+		ID: rootContainmentByBytes, Concern: ConcernRotation,
 		Summary:  "a changed root bundle is only taken if the old text is a contiguous part of the new",
 		Affected: []Span{{From: "1.26.0", Before: "1.30.0"}}, Fixed: []string{"1.30.0"},
 		Advice: "append or prepend roots, never reorder them",
 	},
 	{
-		ID: "ZtunnelKeepsOldRoot", Concern: ConcernRotation,
+		ID: ztunnelKeepsOldRoot, Concern: ConcernRotation,
 		Summary:  "ztunnel's CA client keeps the root it started with",
 		Affected: []Span{{Before: "1.28.6"}, {From: "1.29.0", Before: "1.29.2"}}, Fixed: []string{"1.28.6", "1.29.2", "1.30.0"},
 		Advice: "restart ztunnel when the root changes",
 	},
 	{
-		ID: "LeafOutlivesIntermediate", Concern: ConcernRotation,
+		ID: leafOutlivesIntermediate, Concern: ConcernRotation,
 		Summary:  "workload certificates may outlive the intermediate that signed them",
 		Affected: []Span{{Before: "1.28.7"}, {From: "1.29.0", Before: "1.29.3"}}, Fixed: []string{"1.28.7", "1.29.3", "1.30.0"},
 		Advice: "renew the intermediate at least one workload lifetime before it expires",
+	},
+	{
+		ID: "RevocationOfClientsOnly", Concern: ConcernRevocation,
+		Summary:  "node proxies refuse revoked clients in new connections only: not revoked servers, and not in connections that are open",
+		Affected: []Span{{From: "1.29.0", Before: "1.31.0"}}, Fixed: []string{"1.31.0"},
+		Advice: "move to 1.31 or newer, or restart ztunnel after a revocation to end open connections",
+	},
+	{
+		ID: "RevocationNotInGateways", Concern: ConcernRevocation,
+		Summary:  "waypoints and gateways do not read the list of what is revoked",
+		Affected: []Span{{From: "1.29.0"}},
+		Advice:   "for services behind a waypoint, refuse the member's identities by an AuthorizationPolicy until its certificates have expired",
 	},
 	{
 		ID: "GatewayListeners", Concern: ConcernGateway,

@@ -38,6 +38,7 @@ var rules = []rule{
 	{"ProceedWithoutStranger", SeverityError, proceedWithoutStrangers},
 	{"ExternalRoot", SeverityWarning, externalRoot},
 	{"InvalidDelivery", SeverityError, eachNetwork(invalidDelivery)},
+	{"HostedDelivery", SeverityError, hostedDelivery},
 	{"InvalidRevocation", SeverityError, invalidRevocation},
 	{"DiscoveryNotSupported", SeverityError, eachNetwork(discoveryNotSupported)},
 	{"ReservedNamespace", SeverityError, eachNetwork(reservedNamespace)},

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -58,6 +59,18 @@ func invalidVaultAddress(vault v1alpha1.Vault, report field) {
 			report("spec.trust.vault.azure.cloud", fmt.Sprintf("the vault's address is one of the cloud %s", cloud), "remove it")
 		}
 	}
+}
+
+// VaultCloud returns the cloud that a Key Vault is in: the one that its login
+// names, else that of its address, else Azure's public one.
+func VaultCloud(vault v1alpha1.Vault) v1alpha1.AzureCloud {
+	if vault.Azure != nil && vault.Azure.Cloud != "" {
+		return vault.Azure.Cloud
+	}
+	if address, err := url.Parse(vault.URL); err == nil {
+		return cmp.Or(vaultCloud(address), v1alpha1.AzurePublic)
+	}
+	return v1alpha1.AzurePublic
 }
 
 // vaultCloud returns the cloud whose vaults have such addresses; empty for none.
@@ -234,6 +247,21 @@ func invalidDelivery(spec *v1alpha1.ApplicationNetworkSpec, report field) {
 			report(path+"."+part.name, fmt.Sprintf("only with mode %s", part.mode), fmt.Sprintf("set mode: %s, or remove it", part.mode))
 		case !part.set && delivery.Mode == part.mode:
 			report(path+"."+part.name, "not set", part.hint)
+		}
+	}
+}
+
+// hostedDelivery: what reads the vault would have to be in the host, for a namespace
+// of each member.
+func hostedDelivery(d *documents, report reporter) {
+	for _, at := range d.members {
+		network := d.network(at.member.Spec.ApplicationNetwork)
+		if network == nil || at.member.Spec.ControlPlane.Placement != v1alpha1.PlacementHosted {
+			continue
+		}
+		if mode := network.network.Spec.Trust.Delivery.Mode; mode != v1alpha1.DeliveryDirect {
+			report(at, "spec.controlPlane.placement", fmt.Sprintf("the network delivers CAs by %s, to members' own control planes only", mode),
+				"use placement Member, or spec.trust.delivery.mode Direct in the network")
 		}
 	}
 }

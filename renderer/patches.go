@@ -235,6 +235,9 @@ func patched(patch *kustomize.Patch, object bundle.Object) (bundle.Object, error
 	if what := taken(object.Object, after); what != "" {
 		return object, &notAllowed{message: "the patch changes its " + what, hint: "objects are found again by it"}
 	}
+	if what := keptVariable(object.Object, after); what != "" {
+		return object, &notAllowed{message: "the patch changes the variable " + what, hint: keptVariables[what]}
+	}
 	if what, why := reserved(object.Object, after); what != "" {
 		return object, &notAllowed{message: "the patch changes its " + what, hint: why}
 	}

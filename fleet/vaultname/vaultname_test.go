@@ -14,6 +14,8 @@ func TestKeyVault(t *testing.T) {
 		vaultname.Member("prod", "eastus-1"): "isthmus--prod--members--eastus-1",
 		"prod/root-2":                        "isthmus--prod--root-2",
 		vaultname.Member(longest, longest):   "isthmus--" + longest + "--members--" + longest,
+
+		vaultname.File(longest, longest, "cert-chain.pem"): "isthmus--" + longest + "--members--" + longest + "--cert-chain",
 	} {
 		got := vaultname.KeyVault(path)
 		if got != want {

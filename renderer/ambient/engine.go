@@ -203,6 +203,8 @@ func meshOf(r Request) (mesh, error) {
 		namespace: network.Spec.DataPlane.Namespace, trustDomain: network.Spec.Trust.Domain,
 		components: encoded, remote: hostedElsewhere(r.Member),
 	}
+	m.revocation = network.Spec.Trust.Revocation == v1alpha1.RevocationCRL
+	m.mountedCA = network.Spec.Trust.Delivery.Mode == v1alpha1.DeliverySecretProviderClass
 	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
 		m.workload = validity.Duration
 	}

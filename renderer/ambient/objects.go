@@ -39,6 +39,9 @@ func memberObjects(r Request) ([]bundle.Object, error) {
 		{bundle.ComponentNamespaces, bundle.StageFoundation, systemNamespace(network, r.Member)},
 		{bundle.ComponentPolicy, bundle.StageGateways, meshPolicy(network)},
 	}
+	if reference := reference(network, r.Member); reference != nil {
+		objects = append(objects, part{bundle.ComponentTrust, bundle.StageFoundation, reference})
+	}
 	if r.Gateway {
 		objects = append(objects, part{bundle.ComponentGateway, bundle.StageGateways, eastWestGateway(network, r.Member)})
 	}

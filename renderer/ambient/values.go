@@ -21,6 +21,10 @@ type mesh struct {
 	workload time.Duration
 	// remote says that istiod runs elsewhere.
 	remote bool
+	// revocation is set where the node proxies read a list of what is revoked.
+	revocation bool
+	// mountedCA is set where istiod's CA is mounted from the vault.
+	mountedCA bool
 	// collector takes what the mesh tells of the traffic; empty without one.
 	collector v1alpha1.Collector
 	// meshConfig is what the fleet adds to Istio's, as JSON; empty without any.
@@ -92,6 +96,9 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 	env := istiodEnv(release)
 	env["DEFAULT_WORKLOAD_CERT_TTL"] = seconds(m.workload)
 	env["MAX_WORKLOAD_CERT_TTL"] = seconds(max(m.workload, longestWorkload))
+	if m.revocation {
+		env["PILOT_ENABLE_CA_CRL"] = "true"
+	}
 	values := map[string]any{
 		"profile": "ambient",
 		"global": withPullSecrets(map[string]any{
@@ -112,6 +119,9 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 	if m.remote {
 		values["istiodRemote"] = map[string]any{"enabled": true}
 		values["global"].(map[string]any)["configCluster"] = true
+	}
+	if m.mountedCA {
+		mountCA(values)
 	}
 	s.istiod(release, values)
 	return values
@@ -145,6 +155,9 @@ func ztunnelValues(release catalog.Release, m mesh, s settings, id identity) map
 		"network":        id.network,
 		"multiCluster":   map[string]any{"clusterName": id.cluster},
 		"env":            map[string]any{"SECRET_TTL": seconds(m.workload)},
+	}
+	if m.revocation {
+		values["peerCaCrl"] = map[string]any{"enabled": true}
 	}
 	s.ztunnel(release, values)
 	return values

@@ -58,6 +58,7 @@ const (
 	ComponentNamespaces Component = "namespaces"
 	ComponentCRDs       Component = "crds"
 	ComponentGatewayAPI Component = "gateway-api"
+	ComponentTrust      Component = "trust"
 	ComponentIstiod     Component = "istiod"
 	ComponentCNI        Component = "cni"
 	ComponentZtunnel    Component = "ztunnel"

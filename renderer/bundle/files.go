@@ -19,6 +19,7 @@ import (
 // The folders of a member, by what is in them.
 var folders = map[Component]string{
 	ComponentNamespaces: "namespaces",
+	ComponentTrust:      "trust",
 	ComponentPeers:      "control-plane",
 	ComponentIstiod:     "control-plane",
 	ComponentCNI:        "data-plane",
@@ -43,7 +44,7 @@ func MemberDir(member string) string { return path.Join("members", member) }
 //	releases/gateway-api/<version>-<channel>/…
 //	                              the CRDs of the Gateway API, for members that get them
 //	members/<member>/             kustomization.yaml, inventory.json, and the folders
-//	                              namespaces, control-plane, data-plane, gateway, telemetry,
+//	                              namespaces, trust, control-plane, data-plane, gateway, telemetry,
 //	                              resources (people's own manifests)
 //
 // Folders that would be empty are left out. There are no keys and no

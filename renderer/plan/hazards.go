@@ -53,6 +53,9 @@ func (g group) concerns() []catalog.Concern {
 	if len(g.members) > 1 && spec.Discovery.Mode != v1alpha1.DiscoveryMessaging {
 		out = append(out, catalog.ConcernPeers)
 	}
+	if spec.Trust.Revocation == v1alpha1.RevocationCRL {
+		out = append(out, catalog.ConcernRevocation)
+	}
 	if len(podNetworks) > 1 {
 		out = append(out, catalog.ConcernGateway)
 		if slices.ContainsFunc(spec.Namespaces, func(n v1alpha1.MeshNamespace) bool { return n.Waypoint != nil }) {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet"
@@ -34,6 +35,9 @@ const (
 	ReasonGatewayAPIOld = "GatewayAPIOld"
 	// ReasonTrustDomainChanged: members that run know each other by the old one.
 	ReasonTrustDomainChanged = "TrustDomainChanged"
+	// ReasonRevocationNotRead: node proxies of the release read no list of what is
+	// revoked.
+	ReasonRevocationNotRead = "RevocationNotRead"
 	// ReasonMinorSkipped: Istio upgrades in place one minor at a time.
 	ReasonMinorSkipped = "MinorSkipped"
 	// ReasonRollbackTooFar: Istio goes back one minor and no more.
@@ -73,6 +77,7 @@ var rules = []rule{
 	{ReasonGatewayAPINotFetched, fleet.SeverityError, gatewayAPINotFetched},
 	{ReasonGatewayAPIOld, fleet.SeverityWarning, eachMember(gatewayAPIOld)},
 	{ReasonTrustDomainChanged, fleet.SeverityError, trustDomainChanged},
+	{ReasonRevocationNotRead, fleet.SeverityError, revocationNotRead},
 	{ReasonMinorSkipped, fleet.SeverityError, eachMember(minorSkipped)},
 	{ReasonRollbackTooFar, fleet.SeverityError, eachMember(rollbackTooFar)},
 	{ReasonRollback, fleet.SeverityWarning, eachMember(rollback)},
@@ -146,6 +151,25 @@ func trustDomainChanged(g group, report reporter) {
 		report(g.ofNetwork("spec.trust.domain"), fmt.Sprintf("members of network %q run with trust domain %q", g.network.Name, before),
 			"make a new network with the new domain, and move members to it one by one")
 	}
+}
+
+// revocationNotRead: a member that takes revoked certificates is a way around the
+// list for all that trust it.
+func revocationNotRead(g group, report reporter) {
+	if g.network.Spec.Trust.Revocation != v1alpha1.RevocationCRL {
+		return
+	}
+	var names []string
+	for _, d := range g.members {
+		if !d.Release.ChecksRevocation() {
+			names = append(names, fmt.Sprintf("%q (%s)", d.Member.Name, d.Release.Version))
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	report(g.ofNetwork("spec.trust.revocation"), "node proxies read no list of what is revoked on "+strings.Join(names, ", "),
+		"move them to 1.29 or newer first; until then replace the root to be rid of a member's CA")
 }
 
 // imageNotPinned: an image that is not pinned among others that are is a hole

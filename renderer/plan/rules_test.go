@@ -85,6 +85,18 @@ func TestRules(t *testing.T) {
 			[]string{`error TrustDomainChanged network.yaml:5: spec.trust.domain: members of network "prod" run with trust domain "old.example"`},
 		},
 		{
+			"members that would take revoked certificates", "trust: {revocation: CRL}\n  acceptedHazards: [PeerRotationGap, PeerRotationStaleAmbient, PeerInformerStuck, PeerLeak, ReadyBeforePeers, GatewayDenyAll, RevocationOfClientsOnly, RevocationNotInGateways]",
+			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.28.2}", "cluster: {CLUSTER}\n  upgrade: {version: 1.28.2}", "cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}"},
+			plan.Observed{}, []string{
+				`error RevocationNotRead network.yaml:5: spec.trust.revocation: node proxies read no list of what is revoked on "one" (1.28.2), "two" (1.28.2)`,
+			},
+		},
+		{
+			"what revocation does not do is told", "trust: {revocation: CRL}",
+			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}"}, plan.Observed{},
+			[]string{`warning KnownFaults one.yaml:7: spec.upgrade.version: release "1.30.4" has known faults that concern network "prod": RevocationOfClientsOnly, RevocationNotInGateways`},
+		},
+		{
 			"an image that is not pinned among others that are", pin, []string{"cluster: {CLUSTER}\n  upgrade: {version: 1.31.0}"}, plan.Observed{},
 			[]string{`error ImageNotPinned network.yaml:5: spec.components.images.digests: no digests of release "1.31.0", which member "one" is to run`},
 		},

@@ -87,6 +87,7 @@ var dimensions = []dimension{
 		{name: "defaults"},
 		{name: "components", network: settings, one: settingsOfOne},
 		{name: "patches", network: patches, two: patchesOfTwo},
+		{name: "revocation", network: `{trust: {revocation: CRL}}`, since: "1.29"},
 	}},
 }
 
