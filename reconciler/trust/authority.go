@@ -305,6 +305,11 @@ func follows(has Chain, target Target, trusts []*x509.Certificate) error {
 
 // make makes what is wanted and keeps it in the vault.
 func (a *Authority) make(ctx context.Context, r Request, want change, m *memberState) (Chain, error) {
+	// Also another list of roots is a matter of time: certificates of the old root
+	// may not have run out yet.
+	if err := a.clock(); err != nil {
+		return Chain{}, err
+	}
 	select {
 	case a.busy <- struct{}{}:
 		defer func() { <-a.busy }()
@@ -345,9 +350,6 @@ func (a *Authority) make(ctx context.Context, r Request, want change, m *memberS
 
 // sign makes a new intermediate.
 func (a *Authority) sign(ctx context.Context, r Request, now time.Time) (Chain, error) {
-	if err := a.clock(); err != nil {
-		return Chain{}, err
-	}
 	root := r.Target.Signer
 	template, err := intermediateTemplate(root, r.Policy.Network, r.Member, now, r.Policy.Intermediate.Validity)
 	if err != nil {

@@ -32,9 +32,10 @@ func (i Issued) joining() bool { return i.Signer == "" }
 func (i Issued) always(since time.Time) bool { return !i.Joined.IsZero() && since.Equal(i.Joined) }
 
 // Observed is a member as it is known now. What is proven is what every replica
-// of its istiod answers, and what its namespaces are given; a member that cannot
-// be reached keeps what was proven last. Times are by a clock that is right within
-// five minutes: no proof is taken by another one.
+// of its istiod answers, and what its namespaces are given; where they differ,
+// nothing is proven. A member that cannot be reached keeps what was proven last.
+// Times are by a clock that is right within five minutes: no proof is taken by
+// another one.
 type Observed struct {
 	Member string
 	// Issued is what the vault has for it. Nil: not known, which holds up every
@@ -349,8 +350,10 @@ func (r *rotation) trustsNew(m Observed) *Blocker {
 	switch {
 	case m.Issued == nil:
 		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
-	case m.blank():
+	case m.blank() || r.passed(m):
 		return nil
+	case m.Issued.Trusts[r.new.Trusts()].IsZero():
+		return r.unproven(m, "trust the new root")
 	case !proven && len(m.Trusts) == 0 && r.alwaysTrusts(m):
 		return nil
 	case !proven:
@@ -364,6 +367,13 @@ func (r *rotation) trustsNew(m Observed) *Blocker {
 		return r.block(m, BlockedRestart, "its proxies have not been restarted since it trusts the new root")
 	}
 	return r.waits(m, since, restarted, "workloads have certificates from before it trusted the new root")
+}
+
+// passed says that the member was found to trust the new root before: it was
+// signed by it after it got it, and has had it ever since.
+func (r *rotation) passed(m Observed) bool {
+	since, has := m.Issued.Trusts[r.new.Trusts()]
+	return has && m.Issued.Signer == r.new.Signs() && since.Before(m.Issued.SignerSince)
 }
 
 func (r *rotation) alwaysTrusts(m Observed) bool {
@@ -488,33 +498,56 @@ func (r *rotation) rotate(d *Decision) {
 // target is what a member should have that has something.
 func (r *rotation) target(m Observed) Target {
 	signer, known := r.signer(m.Issued.Signer)
-	switch {
-	case r.held && known:
-	case m.Issued.Signer == r.new.Signs():
-	case !known:
+	if !known {
 		return r.joiner()
-	case r.trusts && r.trustsNew(m) == nil:
-		signer = r.new
 	}
 	_, trusts := m.Issued.Trusts[r.new.Trusts()]
+	if r.trusts && trusts && r.trustsNew(m) == nil {
+		signer = r.new
+	}
 	var list []Root
 	for _, root := range r.all {
 		_, has := m.Issued.Trusts[root.Trusts()]
-		old := slices.ContainsFunc(r.old, func(old Root) bool { return old.Generation == root.Generation })
-		switch {
-		case r.held:
-		case root.Generation == r.new.Generation:
-			has = true
-		case old && trusts && r.signs:
-			has = false
-		case old && !(trusts && !r.trustsOld(m.Issued.Trusts)):
-			has = has || r.inForce(root)
+		if !r.held && m.caughtUp() {
+			has = r.shouldTrust(m, root, has)
 		}
 		if has {
 			list = append(list, root)
 		}
 	}
 	return Target{Trusts: list, Signer: signer}
+}
+
+// caughtUp says that the member is proven to serve the list that was issued last.
+// Until then it gets no other one: one that is a step from the issued one may be
+// two from what istiod has, and istiod refuses those.
+func (m Observed) caughtUp() bool {
+	if len(m.Trusts) != len(m.Issued.Trusts) {
+		return false
+	}
+	for fingerprint := range m.Issued.Trusts {
+		if _, proven := m.Trusts[fingerprint]; !proven {
+			return false
+		}
+	}
+	return true
+}
+
+// shouldTrust says whether a root is to be on the member's list, where it is or is
+// not now.
+func (r *rotation) shouldTrust(m Observed, root Root, has bool) bool {
+	_, trustsNew := m.Issued.Trusts[r.new.Trusts()]
+	switch {
+	case root.Generation == r.new.Generation:
+		return true
+	case !slices.ContainsFunc(r.old, func(old Root) bool { return old.Generation == root.Generation }):
+		return has
+	case trustsNew && r.signs:
+		return false
+	case trustsNew && !r.trustsOld(m.Issued.Trusts):
+		return has // it is done with the old ones
+	}
+	return has || r.inForce(root)
 }
 
 // joiner is what a member should have that has nothing yet: what the others have.
@@ -564,7 +597,7 @@ func (r *rotation) restart(m Observed) time.Time {
 	}
 	var at time.Time
 	switch {
-	case m.RootsAtStart && m.Issued.Signer != r.new.Signs():
+	case m.RootsAtStart && len(r.old) > 0 && r.trustsNew(m) != nil:
 		at = later(since, m.Issued.Trusts[r.new.Trusts()])
 	case !r.policy.Emergency:
 	case !r.trustsOld(m.Trusts):

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,7 @@ func (d *Directory) useAge(file string) error {
 // encryptAll encrypts what is not encrypted yet, each file whole before the plain
 // one goes. Without an identity it refuses a folder that has encrypted files.
 func (d *Directory) encryptAll() error {
-	return d.locked(func() error {
+	return d.locked(context.Background(), func() error {
 		return filepath.WalkDir(d.path, func(file string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
@@ -210,7 +211,10 @@ func (d *Directory) corrupt(name, message string) error {
 }
 
 // Key returns a key by its name. The folder keeps one version of each.
-func (d *Directory) Key(_ context.Context, name, version string) (Key, error) {
+func (d *Directory) Key(ctx context.Context, name, version string) (Key, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	data, err := d.read(name, endKey)
 	if errors.Is(err, ErrNotFound) {
 		data, err = d.read(name, endBefore)
@@ -227,6 +231,7 @@ func (d *Directory) Key(_ context.Context, name, version string) (Key, error) {
 		return nil, &VaultError{
 			Reason: VaultKeyUnsuitable, Op: fmt.Sprintf("read %q from the vault", name),
 			Message: "the key is not the version that its certificate was made with", Hint: "restore the file from a backup",
+			Err: ErrNotFound,
 		}
 	}
 	return key, nil
@@ -266,7 +271,13 @@ func (d *Directory) CreateKey(ctx context.Context, name string, spec KeySpec) (K
 			Message: "a folder has no hardware security module", Hint: "set spec.trust.root.key.hardware to false, or use a Key Vault",
 		}
 	}
-	err := d.locked(func() error {
+	if !slices.Contains([]KeyAlgorithm{ECDSAP256, ECDSAP384, RSA3072, RSA4096}, spec.Algorithm) {
+		return nil, &VaultError{
+			Reason: VaultKeyUnsuitable, Op: fmt.Sprintf("make key %q", name),
+			Message: fmt.Sprintf("there is no kind of key %q", spec.Algorithm), Hint: "set spec.trust.root.key.algorithm to a kind of the documentation",
+		}
+	}
+	err := d.locked(ctx, func() error {
 		_, err := d.Key(ctx, name, "")
 		if !errors.Is(err, ErrNotFound) {
 			return err
@@ -313,7 +324,7 @@ func generateKey(algorithm KeyAlgorithm) (crypto.Signer, error) {
 	case RSA4096:
 		return rsa.GenerateKey(rand.Reader, 4096)
 	}
-	return nil, fmt.Errorf("unknown kind of key %q", algorithm)
+	return nil, fmt.Errorf("there is no kind of key %q", algorithm)
 }
 
 // algorithmOf is the kind of a public key; empty for one that is none of ours.
@@ -347,7 +358,13 @@ func (k directoryKey) Public() crypto.PublicKey { return k.signer.Public() }
 
 func (k directoryKey) Version() string { return k.version }
 
-func (k directoryKey) Sign(_ context.Context, digest []byte, hash crypto.Hash) ([]byte, error) {
+func (k directoryKey) Sign(ctx context.Context, digest []byte, hash crypto.Hash) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !hash.Available() || len(digest) != hash.Size() {
+		return nil, errors.New("sign: what is to be signed is no digest of the hash that is named")
+	}
 	return k.signer.Sign(rand.Reader, digest, hash)
 }
 
@@ -365,7 +382,10 @@ type stored struct {
 }
 
 // Get returns the document of a name.
-func (d *Directory) Get(_ context.Context, name string) (Document, error) {
+func (d *Directory) Get(ctx context.Context, name string) (Document, error) {
+	if err := ctx.Err(); err != nil {
+		return Document{}, err
+	}
 	data, err := d.read(name, endDocument)
 	if errors.Is(err, ErrNotFound) {
 		data, err = d.read(name, endBefore)
@@ -388,7 +408,7 @@ func (d *Directory) Get(_ context.Context, name string) (Document, error) {
 // Create keeps a document under a name that is free, or returns an error wrapping
 // [ErrExists]. Also of several processes that share the folder one wins.
 func (d *Directory) Create(ctx context.Context, name string, document Document) error {
-	return d.locked(func() error {
+	return d.locked(ctx, func() error {
 		_, err := d.Get(ctx, name)
 		if err == nil {
 			return fmt.Errorf("%q: %w", name, ErrExists)
@@ -402,8 +422,8 @@ func (d *Directory) Create(ctx context.Context, name string, document Document) 
 
 // Put keeps a document in place of the one before, whole or not at all, also
 // across a crash.
-func (d *Directory) Put(_ context.Context, name string, document Document) error {
-	return d.locked(func() error { return d.keep(name, document, os.Rename) })
+func (d *Directory) Put(ctx context.Context, name string, document Document) error {
+	return d.locked(ctx, func() error { return d.keep(name, document, os.Rename) })
 }
 
 func (d *Directory) keep(name string, document Document, place func(from, to string) error) error {
@@ -449,11 +469,11 @@ const identityName = "identity"
 
 // Identity names the vault: everybody who opens the same folder gets the same
 // text, which is no secret. The first call makes it.
-func (d *Directory) Identity(_ context.Context) (string, error) {
+func (d *Directory) Identity(ctx context.Context) (string, error) {
 	file := filepath.Join(d.path, identityName+endBefore)
 	made := make([]byte, 8)
 	_, _ = rand.Read(made) // never fails, by its documentation
-	err := d.locked(func() error { return writeFile(file, []byte(hex.EncodeToString(made)), takeName) })
+	err := d.locked(ctx, func() error { return writeFile(file, []byte(hex.EncodeToString(made)), takeName) })
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", fmt.Errorf("write the vault's identity: %w", err)
 	}
@@ -473,7 +493,10 @@ const lockName = ".lock"
 // locked runs while no other process writes to the folder, as far as its file
 // system has locks; where it has none, what has to be taken first is still taken
 // by one.
-func (d *Directory) locked(run func() error) error {
+func (d *Directory) locked(ctx context.Context, run func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	file, err := os.OpenFile(filepath.Join(d.path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock the vault: %w", err)

@@ -32,6 +32,7 @@ type Root struct {
 	Made time.Time
 
 	keyName, keyVersion string
+	trusts, signs       Fingerprint // worked out once
 }
 
 // Anchor is what members have to trust: the self-signed certificate at the top.
@@ -43,11 +44,21 @@ func (r Root) Anchor() *x509.Certificate {
 }
 
 // Trusts is the fingerprint of the anchor, as members list it.
-func (r Root) Trusts() Fingerprint { return FingerprintOf(r.Anchor()) }
+func (r Root) Trusts() Fingerprint {
+	if r.trusts != "" {
+		return r.trusts
+	}
+	return FingerprintOf(r.Anchor())
+}
 
 // Signs is the fingerprint of the CA that signs intermediates. It differs from
 // Trusts for an external root.
-func (r Root) Signs() Fingerprint { return FingerprintOf(r.Certificate) }
+func (r Root) Signs() Fingerprint {
+	if r.signs != "" {
+		return r.signs
+	}
+	return FingerprintOf(r.Certificate)
+}
 
 // between are the certificates from the member's intermediate to the anchor, both
 // not included.

@@ -141,6 +141,7 @@ func decodeRoot(name string, generation int, document Document) (Root, error) {
 		Made:    certificates[0].NotBefore.Add(clockSkew),
 		keyName: name, keyVersion: document.Tags[tagKeyVersion],
 	}
+	root.trusts, root.signs = root.Trusts(), root.Signs()
 	if key := document.Tags[tagKey]; key != "" {
 		root.keyName = key
 	}
