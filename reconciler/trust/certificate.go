@@ -23,17 +23,21 @@ const maxName = 64
 
 // rootTemplate is a root that allows one tier of intermediates below it.
 func rootTemplate(network string, generation int, now time.Time, validity time.Duration) (*x509.Certificate, error) {
-	name := network + " root CA"
-	if generation > 1 {
-		// Roots of one name would be told apart by their keys only.
-		name = fmt.Sprintf("%s %d", name, generation)
-	}
-	template, err := caTemplate(name, network, now, validity)
+	template, err := caTemplate(commonName(network, generation), network, now, validity)
 	if err != nil {
 		return nil, err
 	}
 	template.MaxPathLen = 1
 	return template, nil
+}
+
+// commonName is a root's. With one name for all generations they would be told
+// apart by their keys only.
+func commonName(network string, generation int) string {
+	if generation == 1 {
+		return network + " root CA"
+	}
+	return fmt.Sprintf("%s root CA %d", network, generation)
 }
 
 // intermediateTemplate is a member's CA, which can sign workloads only, and lives

@@ -165,7 +165,7 @@ func (c Chain) verify(now time.Time) error {
 	top := path[len(path)-1]
 	for _, trusted := range c.Trusts {
 		if issued(top, trusted) {
-			return checkPath(append(path, trusted), now)
+			return checkPath(append(path, trusted), 0, now)
 		}
 	}
 	return fmt.Errorf("%q is signed by no root that is trusted", top.Subject.CommonName)
@@ -182,17 +182,15 @@ func checkCA(certificate *x509.Certificate) error {
 	switch name := certificate.Subject.CommonName; {
 	case !certificate.BasicConstraintsValid || !certificate.IsCA:
 		return fmt.Errorf("%q is no CA (basic constraints)", name)
-	case certificate.KeyUsage&x509.KeyUsageCertSign == 0:
+	case certificate.KeyUsage != 0 && certificate.KeyUsage&x509.KeyUsageCertSign == 0:
 		return fmt.Errorf("%q may not sign certificates (key usage)", name)
-	case len(certificate.SubjectKeyId) == 0:
-		return fmt.Errorf("%q has no subject key identifier", name)
 	}
 	return nil
 }
 
-// checkPath checks CAs, each signed by the next, of which the first signs the
-// certificates of workloads.
-func checkPath(path []*x509.Certificate, now time.Time) error {
+// checkPath checks CAs, each signed by the next, of which the first has a number
+// of CAs below it.
+func checkPath(path []*x509.Certificate, below int, now time.Time) error {
 	for i, certificate := range path {
 		if err := checkCA(certificate); err != nil {
 			return err
@@ -200,8 +198,10 @@ func checkPath(path []*x509.Certificate, now time.Time) error {
 		name := certificate.Subject.CommonName
 		limited := certificate.MaxPathLen > 0 || certificate.MaxPathLenZero
 		switch {
-		case limited && certificate.MaxPathLen < i:
-			return fmt.Errorf("%q allows %d CAs below it and has %d (path length)", name, certificate.MaxPathLen, i)
+		case limited && certificate.MaxPathLen < i+below:
+			return fmt.Errorf("%q allows %d CAs below it and is to have %d (path length)", name, certificate.MaxPathLen, i+below)
+		case i == 0 && (len(certificate.SubjectKeyId) == 0 || certificate.KeyUsage == 0):
+			return fmt.Errorf("%q has no subject key identifier or no key usage", name)
 		case now.Before(certificate.NotBefore):
 			return fmt.Errorf("%q is not valid before %s", name, certificate.NotBefore.UTC().Format(time.RFC3339))
 		case !now.Before(certificate.NotAfter):

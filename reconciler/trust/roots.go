@@ -173,7 +173,7 @@ func (a *Authority) makeRoot(ctx context.Context, policy Policy, n *networkState
 	if err != nil {
 		return err
 	}
-	if err := checkPath([]*x509.Certificate{certificate}, now); err != nil {
+	if err := checkPath([]*x509.Certificate{certificate}, 1, now); err != nil {
 		return err
 	}
 	return a.keepRoot(ctx, policy.Network, n, Document{
