@@ -438,7 +438,9 @@ func (c *Cluster) processError() error {
 	return errors.Join(errs...)
 }
 
-func (c *Cluster) pids() []int {
+// Pids returns the ids of the cluster's processes that run; etcd is not among
+// them, because clusters share it.
+func (c *Cluster) Pids() []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var pids []int

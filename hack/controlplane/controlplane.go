@@ -156,7 +156,7 @@ func (cp *ControlPlane) Pids() []int {
 		pids = append(pids, cp.etcd.Pid())
 	}
 	for _, c := range cp.Clusters() {
-		pids = append(pids, c.pids()...)
+		pids = append(pids, c.Pids()...)
 	}
 	return pids
 }

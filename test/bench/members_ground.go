@@ -240,10 +240,13 @@ func (p *program) memory() (now, peak float64, err error) {
 }
 
 // cpu is what the process has computed so far, on all cores.
-func (p *program) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *program) cpu() (time.Duration, error) { return cpuOf(p.cmd.Process.Pid) }
+
+// cpuOf is what a process has computed so far, on all cores.
+func cpuOf(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, fmt.Errorf("read the CPU time of %s: %w", p.name, err)
+		return 0, fmt.Errorf("read the CPU time: %w", err)
 	}
 	return cpuIn(string(stat))
 }

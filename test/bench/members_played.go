@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -75,9 +76,10 @@ func (p played) follow(ctx context.Context, client dynamic.NamespaceableResource
 		if err != nil {
 			return
 		}
-		// An object that is gone meanwhile needs no status; any other failure shows
-		// when its health is waited for.
-		_, _ = client.Namespace(object.GetNamespace()).Patch(ctx, object.GetName(), types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+		_, err = client.Namespace(object.GetNamespace()).Patch(ctx, object.GetName(), types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+		if err != nil && !apierrors.IsNotFound(err) {
+			return // the next watch begins with what is there, this object among it
+		}
 	}
 }
 
