@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -36,30 +35,18 @@ type corrections struct {
 
 // benchDrift changes objects of members at random, and waits for each to be put back.
 func benchDrift(ctx context.Context, s settings) ([]Table, error) {
-	dir, err := os.MkdirTemp("", "isthmus-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	isthmus, err := buildIsthmus(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(s.progress, "bench: start %d members to disturb\n", driftMembers)
-	g, err := newGround(ctx, s.progress, memberNames(driftMembers), controlplane.ClusterOptions{ShippedGC: true})
-	if err != nil {
-		return nil, err
-	}
-	defer g.Stop()
-	r, err := startIsthmus(ctx, g, isthmus)
-	if err != nil {
-		return nil, err
-	}
-	defer r.stop()
+	return onGround(ctx, s, memberNames(driftMembers), controlplane.ClusterOptions{ShippedGC: true}, func(r *reconciler) ([]Table, error) {
+		return r.drift(ctx, s)
+	})
+}
+
+func (r *reconciler) drift(ctx context.Context, s settings) ([]Table, error) {
+	g := r.ground
 	files, err := realFleet(g.members)
 	if err != nil {
 		return nil, err
 	}
+	fmt.Fprintf(s.progress, "bench: deliver to %d members, to disturb them\n", len(g.members))
 	if _, err := r.deliver(ctx, files); err != nil {
 		return nil, err
 	}
@@ -71,7 +58,7 @@ func benchDrift(ctx context.Context, s settings) ([]Table, error) {
 	since := time.Now()
 	all, err := disturb(ctx, s, disturbers)
 	if err != nil {
-		return nil, r.explain(err)
+		return nil, err
 	}
 	asked, err := g.asked(since, time.Now())
 	if err != nil {

@@ -29,6 +29,8 @@ type fleetDeliverer interface {
 	deliver(context.Context, fstest.MapFS) (time.Duration, error)
 	// cpu is what its process has computed so far.
 	cpu() (time.Duration, error)
+	// explain adds what its process has logged to an error.
+	explain(error) error
 	stop()
 }
 
@@ -110,6 +112,10 @@ func (r *racer) run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer side.stop()
+	return side.explain(r.deliveries(ctx, g, side, files))
+}
+
+func (r *racer) deliveries(ctx context.Context, g *ground, side fleetDeliverer, files fstest.MapFS) error {
 	time.Sleep(pause)
 	if err := g.measure(ctx, r.first, side, files); err != nil {
 		return err

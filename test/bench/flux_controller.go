@@ -170,7 +170,7 @@ func (f *flux) deliver(ctx context.Context, files fstest.MapFS) (time.Duration, 
 		revision, _, _ := unstructured.NestedString(k.Object, "status", "lastAppliedRevision")
 		return revision == artifact["revision"] && isReady(k)
 	})
-	return time.Since(start), f.explain(err)
+	return time.Since(start), err
 }
 
 // artifacts serves tarballs of bundles as the source-controller does.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing/fstest"
 	"time"
@@ -36,34 +35,16 @@ func newManyMembers() *manyMembers {
 // benchMembers delivers to many real API servers, makes commits, and leaves the
 // fleet alone for a while.
 func benchMembers(ctx context.Context, s settings) ([]Table, error) {
-	dir, err := os.MkdirTemp("", "isthmus-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	isthmus, err := buildIsthmus(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	fmt.Fprintf(s.progress, "bench: start %d API servers\n", s.real)
-	g, err := newGround(ctx, s.progress, memberNames(s.real), controlplane.ClusterOptions{APIServerOnly: true})
-	if err != nil {
-		return nil, err
-	}
-	defer g.Stop()
-	r, err := startIsthmus(ctx, g, isthmus)
-	if err != nil {
-		return nil, err
-	}
-	defer r.stop()
-	took := newManyMembers()
-	if err := took.deliveries(ctx, s, g, r); err != nil {
-		return nil, err
-	}
-	if err := took.rest(ctx, s, g, r); err != nil {
-		return nil, err
-	}
-	return []Table{took.table(s)}, nil
+	return onGround(ctx, s, memberNames(s.real), controlplane.ClusterOptions{APIServerOnly: true}, func(r *reconciler) ([]Table, error) {
+		took := newManyMembers()
+		if err := took.deliveries(ctx, s, r.ground, r); err != nil {
+			return nil, err
+		}
+		if err := took.rest(ctx, s, r.ground, r); err != nil {
+			return nil, err
+		}
+		return []Table{took.table(s)}, nil
+	})
 }
 
 // deliveries makes the first delivery and then commits of both kinds in turn.
@@ -101,7 +82,7 @@ func (m *manyMembers) rest(ctx context.Context, s settings, g *ground, r *reconc
 	select {
 	case <-time.After(s.idle):
 	case <-r.done:
-		return r.explain(fmt.Errorf("ended after %s", time.Since(since)))
+		return fmt.Errorf("ended after %s", time.Since(since))
 	case <-ctx.Done():
 		return ctx.Err()
 	}

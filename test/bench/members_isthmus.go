@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing/fstest"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/hack/controlplane"
 	"github.com/isthmus-mesh/isthmus/test/rig"
 )
 
@@ -46,10 +48,11 @@ type reconciler struct {
 	*program
 }
 
-// buildIsthmus builds the command into a folder.
+// buildIsthmus builds the command into a folder, as the bench was built: with other
+// flags Go would compile all of Kubernetes' and Istio's packages once more.
 func buildIsthmus(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "isthmus")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/isthmus")
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, "./cmd/isthmus")
 	cmd.Dir = rig.Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build isthmus: %w: %s", err, out)
@@ -75,6 +78,34 @@ func startIsthmus(ctx context.Context, g *ground, path string, flags ...string) 
 		return nil, err
 	}
 	return r, nil
+}
+
+// onGround starts a hub and members, with a reconciler that follows a repository
+// without a fleet, and ends all when the measuring is done.
+func onGround(ctx context.Context, s settings, members []string, cluster controlplane.ClusterOptions,
+	measure func(*reconciler) ([]Table, error), flags ...string) ([]Table, error) {
+	dir, err := os.MkdirTemp("", "isthmus-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path, err := buildIsthmus(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(s.progress, "bench: start a hub and %d members\n", len(members))
+	g, err := newGround(ctx, s.progress, members, cluster)
+	if err != nil {
+		return nil, err
+	}
+	defer g.Stop()
+	r, err := startIsthmus(ctx, g, path, flags...)
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	tables, err := measure(r)
+	return tables, r.explain(err)
 }
 
 func (r *reconciler) begin(ctx context.Context) error {
@@ -112,5 +143,5 @@ func (r *reconciler) deliver(ctx context.Context, files fstest.MapFS) (time.Dura
 		revision, _, _ := unstructured.NestedString(member.Object, "status", "appliedRevision")
 		return revision == "main@sha1:"+commit && isReady(member)
 	})
-	return time.Since(start), r.explain(err)
+	return time.Since(start), err
 }

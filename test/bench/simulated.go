@@ -45,20 +45,6 @@ func newSimulated() *simulated {
 // benchSimulated delivers to members that package apisim plays, more and more of
 // them, makes commits and an edit, and leaves the fleet alone for a while.
 func benchSimulated(ctx context.Context, s settings) ([]Table, error) {
-	dir, err := os.MkdirTemp("", "isthmus-bench-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	isthmus, err := buildIsthmus(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	g, err := newGround(ctx, s.progress, nil, controlplane.ClusterOptions{})
-	if err != nil {
-		return nil, err
-	}
-	defer g.Stop()
 	players, err := startPlayers(ctx, s.self)
 	if err != nil {
 		return nil, err
@@ -68,16 +54,13 @@ func benchSimulated(ctx context.Context, s settings) ([]Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := startIsthmus(ctx, g, isthmus, "--metrics-address="+metrics)
-	if err != nil {
-		return nil, err
-	}
-	defer r.stop()
-	b := &simulatedBench{settings: s, ground: g, reconciler: r, players: players, metrics: metrics, took: newSimulated()}
-	if err := b.run(ctx); err != nil {
-		return nil, r.explain(err)
-	}
-	return []Table{b.took.table(s)}, b.took.draw(s.plotMembers)
+	return onGround(ctx, s, nil, controlplane.ClusterOptions{}, func(r *reconciler) ([]Table, error) {
+		b := &simulatedBench{settings: s, ground: r.ground, reconciler: r, players: players, metrics: metrics, took: newSimulated()}
+		if err := b.run(ctx); err != nil {
+			return nil, err
+		}
+		return []Table{b.took.table(s)}, b.took.draw(s.plotMembers)
+	}, "--metrics-address="+metrics)
 }
 
 // simulatedBench is one run with all that takes part.
