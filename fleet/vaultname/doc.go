@@ -2,7 +2,6 @@
 // them, and bundles name what members read.
 //
 // Names in a vault are paths of DNS labels, such as "prod/members/eastus-1".
-// [KeyVault] turns one into the name of an entry in an Azure Key Vault. Two paths
-// can have one such name, as those of the network "prod" and of one called
-// "prod--members--x": whoever writes has to see, by a tag, whose the entry is.
+// [KeyVault] turns one into the name of an entry in an Azure Key Vault, no two of
+// them into the same.
 package vaultname

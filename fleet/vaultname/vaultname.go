@@ -1,6 +1,11 @@
 package vaultname
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+)
 
 // Member returns the path of a member's CA.
 func Member(network, member string) string { return network + "/members/" + member }
@@ -19,8 +24,34 @@ func File(network, member, file string) string {
 	return Member(network, member) + "/" + strings.TrimSuffix(file, ".pem")
 }
 
+const (
+	// prefix of the names that are ours.
+	prefix = "isthmus--"
+	// longest name that an Azure Key Vault takes.
+	longest = 127
+)
+
+var hyphens = regexp.MustCompile(`-{2,}`)
+
 // KeyVault returns the name of a path's entry in an Azure Key Vault, which takes
-// letters, digits and dashes, 127 of them at most: the longest path has 80.
+// letters, digits and hyphens. A slash becomes two hyphens, and a longer run of
+// hyphens in a label gets one hyphen more, so that no two paths have one name:
+// labels begin and end with a letter or digit. A name that would be too long ends
+// in a hash; those of members never are. A name without a slash is somebody else's,
+// and stays as it is.
 func KeyVault(path string) string {
-	return "isthmus--" + strings.ReplaceAll(path, "/", "--")
+	if !strings.Contains(path, "/") {
+		return path
+	}
+	labels := strings.Split(path, "/")
+	for i, label := range labels {
+		labels[i] = hyphens.ReplaceAllString(label, "$0-")
+	}
+	name := prefix + strings.Join(labels, "--")
+	if len(name) <= longest {
+		return name
+	}
+	sum := sha256.Sum256([]byte(path))
+	digest := hex.EncodeToString(sum[:16])
+	return name[:longest-len(digest)-1] + "-" + digest
 }

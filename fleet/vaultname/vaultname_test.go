@@ -16,6 +16,9 @@ func TestKeyVault(t *testing.T) {
 		vaultname.Member(longest, longest):   "isthmus--" + longest + "--members--" + longest,
 
 		vaultname.File(longest, longest, "cert-chain.pem"): "isthmus--" + longest + "--members--" + longest + "--cert-chain",
+		"a--b/root":    "isthmus--a---b--root",
+		"a---b/c-d":    "isthmus--a----b--c-d",
+		"corporate-CA": "corporate-CA",
 	} {
 		got := vaultname.KeyVault(path)
 		if got != want {
@@ -24,5 +27,24 @@ func TestKeyVault(t *testing.T) {
 		if !regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`).MatchString(got) {
 			t.Errorf("%q is no name in a Key Vault", got)
 		}
+	}
+}
+
+// TestNoCollisions: paths that differ have names that differ, also cut ones.
+func TestNoCollisions(t *testing.T) {
+	long := strings.Repeat("l", 63)
+	seen := map[string]string{}
+	for _, path := range []string{
+		"a/b", "a--b/c", "a/b--c", "a/b/c", "a---b/c", "a/b---c", "a-b/c", "a/b-c", "prod/members/x", "prod--members/x", "prod/members--x",
+		long + "/members/" + long, long + "/members/" + long[1:], long + "/members/" + long[1:] + "m",
+	} {
+		name := vaultname.KeyVault(path)
+		if seen[name] != "" {
+			t.Errorf("%q and %q are both %q", seen[name], path, name)
+		}
+		if len(name) > 127 {
+			t.Errorf("%q has %d characters", name, len(name))
+		}
+		seen[name] = path
 	}
 }

@@ -225,7 +225,11 @@ func (l *Login) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azc
 	}
 	credential := l.credential
 	<-l.turn
-	return credential.GetToken(ctx, o)
+	token, err := credential.GetToken(ctx, o)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // not every credential says that this is why
+	}
+	return token, err
 }
 
 // tenant is that of the identity, empty where it is not known: a managed

@@ -227,7 +227,7 @@ func (e *Emulator) authenticated(q *request, fault Faults) bool {
 	case e.Entra.Refuses(token, Audience) != "":
 		challenge += `, error="invalid_token", error_description="the token is ` + strings.ReplaceAll(e.Entra.Refuses(token, Audience), `"`, "'") + `"`
 		why = "AKV10022: Invalid token: " + e.Entra.Refuses(token, Audience)
-	case fault.Claims != "" && !strings.Contains(e.Entra.Claims(token), fault.Claims):
+	case !claimed(fault.Claims, e.Entra.Claims(token)):
 		challenge += `, error="insufficient_claims", claims="` + claims(fault.Claims) + `"`
 		why = "AKV10099: Continuous access evaluation resulted in a challenge."
 	default:

@@ -2,6 +2,7 @@ package keyvault
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,7 +34,7 @@ type Faults struct {
 	Truncate bool
 	// Skew is how far the vault's clock is ahead.
 	Skew time.Duration
-	// Claims is asked for of every token.
+	// Claims are asked for of every token: those of a claims request, as JSON.
 	Claims string
 	// Challenge takes the place of the service's, whatever the token.
 	Challenge string
@@ -103,3 +104,23 @@ func (c *cutting) Write(body []byte) (int, error) {
 }
 
 func claims(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+
+// claimed is whether a token was asked for with the claims that are wanted; clients
+// add their own to them.
+func claimed(wanted, given string) bool {
+	if wanted == "" {
+		return true
+	}
+	var want, have map[string]map[string]any
+	if json.Unmarshal([]byte(wanted), &want) != nil || json.Unmarshal([]byte(given), &have) != nil {
+		return false
+	}
+	for in, claims := range want {
+		for name := range claims {
+			if _, ok := have[in][name]; !ok {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -8,7 +8,7 @@
 //
 // Key Vault has no write that fails when something is there. So the first version
 // of a name wins: [Vault.CreateKey] and [Vault.Create] write a version and then
-// look which was first, once no earlier one can appear. That takes up to three
+// look which was first, once no earlier one can appear. That takes up to two
 // seconds, so use [Vault.Put] where there is one writer. Versions that came too
 // late stay in the vault, unused.
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
+	"github.com/isthmus-mesh/isthmus/fleet/vaultname"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
@@ -43,7 +44,7 @@ func (v *Vault) Get(ctx context.Context, path string) (trust.Document, error) {
 func (v *Vault) secretAt(ctx context.Context, path, version string) (azsecrets.Secret, error) {
 	var secret azsecrets.Secret
 	err := v.call(ctx, getSecret, path, func(ctx context.Context) error {
-		response, err := v.secrets.GetSecret(ctx, vaultName(path), version, nil)
+		response, err := v.secrets.GetSecret(ctx, vaultname.KeyVault(path), version, nil)
 		secret = response.Secret
 		return err
 	})
@@ -101,7 +102,7 @@ func (v *Vault) settledSecret(ctx context.Context, path string) ([]found, error)
 
 func (v *Vault) listSecret(ctx context.Context, path string) ([]found, error) {
 	var versions []found
-	pager := v.secrets.NewListSecretPropertiesVersionsPager(vaultName(path), nil)
+	pager := v.secrets.NewListSecretPropertiesVersionsPager(vaultname.KeyVault(path), nil)
 	for pager.More() {
 		err := v.call(ctx, listSecret, path, func(ctx context.Context) error {
 			page, err := pager.NextPage(ctx)
@@ -144,7 +145,7 @@ func (v *Vault) document(path string, secret azsecrets.Secret) (trust.Document, 
 	return d, nil
 }
 
-// Create implements [trust.Vault]. It takes up to three seconds.
+// Create implements [trust.Vault]. It takes up to two seconds.
 func (v *Vault) Create(ctx context.Context, path string, d trust.Document) error {
 	versions, err := v.listSecret(ctx, path)
 	if err != nil {
@@ -209,7 +210,7 @@ func (v *Vault) set(ctx context.Context, path string, d trust.Document, tags map
 		parameters.Tags[name] = value
 	}
 	return v.call(ctx, setSecret, path, func(ctx context.Context) error {
-		response, err := v.secrets.SetSecret(ctx, vaultName(path), parameters, nil)
+		response, err := v.secrets.SetSecret(ctx, vaultname.KeyVault(path), parameters, nil)
 		if err == nil && (response.Value == nil || *response.Value != string(d.Data)) {
 			return v.unreadable(setSecret, path)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
+	"github.com/isthmus-mesh/isthmus/fleet/vaultname"
 	"github.com/isthmus-mesh/isthmus/reconciler/azure"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
@@ -177,7 +178,7 @@ func (v *Vault) explainAnswer(op operation, name string, a answer, e *trust.Vaul
 		noun := strings.SplitN(op.name, "_", 2)[0]
 		return say(trust.VaultSoftDeleted, "the name belongs to one that was deleted",
 			fmt.Sprintf("bring it back with `az keyvault %s recover --vault-name %s --name %s`: it may be what members trust; purge it only if that is certain",
-				noun, strings.SplitN(v.host, ".", 2)[0], vaultName(name)))
+				noun, strings.SplitN(v.host, ".", 2)[0], vaultname.KeyVault(name)))
 	case a.status == http.StatusConflict:
 		return say(trust.VaultUnavailable, "the vault is busy with the same object ("+codes(a)+")", "")
 	case a.status == http.StatusTooManyRequests:

@@ -14,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
+	"github.com/isthmus-mesh/isthmus/fleet/vaultname"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
@@ -77,7 +78,7 @@ func (v *Vault) Key(ctx context.Context, path, version string) (trust.Key, error
 func (v *Vault) keyAt(ctx context.Context, path, version string) (*key, error) {
 	var bundle azkeys.KeyBundle
 	err := v.call(ctx, getKey, path, func(ctx context.Context) error {
-		response, err := v.keys.GetKey(ctx, vaultName(path), version, nil)
+		response, err := v.keys.GetKey(ctx, vaultname.KeyVault(path), version, nil)
 		bundle = response.KeyBundle
 		return err
 	})
@@ -113,7 +114,7 @@ func (v *Vault) firstKey(ctx context.Context, path string) (string, error) {
 
 func (v *Vault) listKey(ctx context.Context, path string) ([]found, error) {
 	var versions []found
-	pager := v.keys.NewListKeyPropertiesVersionsPager(vaultName(path), nil)
+	pager := v.keys.NewListKeyPropertiesVersionsPager(vaultname.KeyVault(path), nil)
 	for pager.More() {
 		err := v.call(ctx, listKey, path, func(ctx context.Context) error {
 			page, err := pager.NextPage(ctx)
@@ -191,7 +192,7 @@ func (v *Vault) makeKey(ctx context.Context, path string, k kind, hardware bool)
 		parameters.Kty = to.Ptr(k.kty + "-HSM")
 	}
 	return v.call(ctx, op, path, func(ctx context.Context) error {
-		_, err := v.keys.CreateKey(ctx, vaultName(path), parameters, nil)
+		_, err := v.keys.CreateKey(ctx, vaultname.KeyVault(path), parameters, nil)
 		return err
 	})
 }
@@ -275,7 +276,7 @@ func (k *key) Sign(ctx context.Context, digest []byte, hash crypto.Hash) ([]byte
 	}
 	var result azkeys.KeyOperationResult
 	err := v.call(ctx, op, k.path, func(ctx context.Context) error {
-		response, err := v.keys.Sign(ctx, vaultName(k.path), k.version, azkeys.SignParameters{Algorithm: &with, Value: digest}, nil)
+		response, err := v.keys.Sign(ctx, vaultname.KeyVault(k.path), k.version, azkeys.SignParameters{Algorithm: &with, Value: digest}, nil)
 		result = response.KeyOperationResult
 		return err
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/fleet/vaultname"
 	"github.com/isthmus-mesh/isthmus/reconciler/azure"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
@@ -34,7 +35,7 @@ const (
 	DefaultShare = 0.75
 	// settle is how old the first version of a name must be to stay the first: the
 	// service dates versions in whole seconds, and its machines' clocks differ.
-	settle = 3 * time.Second
+	settle = 2 * time.Second
 	// throttles is how often a call is tried again after 429.
 	throttles = 3
 )
@@ -49,7 +50,7 @@ var domains = map[v1alpha1.AzureCloud]string{
 type Options struct {
 	// URL of the vault: https://NAME.vault.azure.net, or of a sovereign cloud.
 	URL string
-	// Cloud of the vault and of its identity. Default: Public.
+	// Cloud of the vault and of its identity. Default: the one that URL is in.
 	Cloud v1alpha1.AzureCloud
 	// Identity that logs in.
 	Identity azure.Identity
@@ -86,6 +87,7 @@ type Vault struct {
 	secrets *azsecrets.Client
 	wire    *wire
 	limits  *limiter
+	settle  time.Duration // of tests, else the constant
 
 	mu sync.Mutex
 	// refused is the last refusal of the login, which stands until then.
@@ -101,7 +103,7 @@ type Vault struct {
 // Open returns the vault. It makes no call yet, so that a vault that is away holds
 // up no start; its errors are those of the options.
 func Open(o Options) (*Vault, error) {
-	o.Cloud = cmp.Or(o.Cloud, v1alpha1.AzurePublic)
+	o.Cloud = cmp.Or(o.Cloud, cloudOf(o.URL))
 	o.Timeout, o.Share = cmp.Or(o.Timeout, DefaultTimeout), cmp.Or(o.Share, DefaultShare)
 	o.UserAgent = cmp.Or(o.UserAgent, "isthmus")
 	if o.Clouds == nil {
@@ -117,11 +119,11 @@ func Open(o Options) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Vault{o: o, host: address.Host, limits: newLimiter(o.Share), first: map[string]string{}, ours: map[string]bool{}}
+	v := &Vault{o: o, host: address.Host, limits: newLimiter(o.Share), settle: settle, first: map[string]string{}, ours: map[string]bool{}}
 	credential := o.Credential
 	if credential == nil {
 		v.login, err = azure.New(o.Identity, azure.Options{
-			Field: "spec.trust.vault", Cloud: o.Clouds[o.Cloud], UserAgent: o.UserAgent, HTTP: o.HTTP, Now: o.Now,
+			Field: "spec.trust.vault.azure", Cloud: o.Clouds[o.Cloud], UserAgent: o.UserAgent, HTTP: o.HTTP, Now: o.Now,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("open vault %q: %w", v.host, err)
@@ -135,6 +137,18 @@ func Open(o Options) (*Vault, error) {
 	return v, v.clients(address.String(), credential)
 }
 
+// cloudOf is the cloud that a vault's address is in, Public for others.
+func cloudOf(address string) v1alpha1.AzureCloud {
+	if parsed, err := url.Parse(address); err == nil {
+		for cloud, domain := range domains {
+			if strings.HasSuffix(strings.ToLower(parsed.Hostname()), "."+domain) {
+				return cloud
+			}
+		}
+	}
+	return v1alpha1.AzurePublic
+}
+
 var vaultHost = regexp.MustCompile(`^[a-z][a-z0-9-]{1,22}[a-z0-9]$`)
 
 func checkURL(o Options) (*url.URL, error) {
@@ -142,7 +156,7 @@ func checkURL(o Options) (*url.URL, error) {
 	if err != nil || address.Scheme != "https" || address.Host == "" || address.User != nil || address.RawQuery != "" || strings.Trim(address.Path, "/") != "" {
 		return nil, fmt.Errorf("vault url %q: want https://NAME.%s", o.URL, domains[o.Cloud])
 	}
-	address.Path = ""
+	address.Path, address.Host = "", strings.ToLower(address.Host)
 	domain, known := domains[o.Cloud]
 	if !known {
 		return nil, fmt.Errorf("vault url %q: cloud %q is not known", o.URL, o.Cloud)
@@ -150,10 +164,10 @@ func checkURL(o Options) (*url.URL, error) {
 	if o.Emulator {
 		return address, nil
 	}
-	name, in, _ := strings.Cut(strings.ToLower(address.Host), ".")
+	name, in, _ := strings.Cut(address.Host, ".")
 	for other, elsewhere := range domains {
 		if in == elsewhere && in != domain {
-			return nil, fmt.Errorf("vault url %q is of cloud %s, and the fleet names %s: set spec.trust.vault.cloud to %s", o.URL, other, o.Cloud, other)
+			return nil, fmt.Errorf("vault url %q is of cloud %s, and the fleet names %s: leave out spec.trust.vault.azure.cloud", o.URL, other, o.Cloud)
 		}
 	}
 	if in != domain || !vaultHost.MatchString(name) {
@@ -310,10 +324,10 @@ func (v *Vault) settled(ctx context.Context, op operation, name string, list fun
 		})
 		skew, _ := v.Skew()
 		age := v.o.Now().Add(-skew).Sub(versions[0].created)
-		if age >= settle {
+		if age >= v.settle {
 			return versions, nil
 		}
-		if !sleep(ctx, min(settle-age, settle+time.Second)) {
+		if !sleep(ctx, min(v.settle-age, v.settle+time.Second)) {
 			return nil, v.explain(ctx, op, name, ctx.Err())
 		}
 	}
@@ -335,7 +349,7 @@ func (v *Vault) checkTag(op operation, path string, tags map[string]*string) err
 	}
 	return &trust.VaultError{
 		Reason: trust.VaultCorrupt, Op: fmt.Sprintf("%s %q of %s", op.doing, path, v.host),
-		Message: fmt.Sprintf("its entry %q has the tag %s of %q", vaultName(path), nameTag, *owner),
+		Message: fmt.Sprintf("its entry %q has the tag %s of %q", vaultname.KeyVault(path), nameTag, *owner),
 		Hint:    "something else uses the vault: give the mesh one of its own",
 	}
 }
