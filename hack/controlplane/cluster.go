@@ -206,10 +206,14 @@ func (c *Cluster) createNodes(ctx context.Context) error {
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
 				corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
 			}},
-			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
-				{Type: corev1.NodeInternalIP, Address: c.network.node(i)},
-				{Type: corev1.NodeHostName, Address: name},
-			}},
+			Status: corev1.NodeStatus{
+				Addresses: []corev1.NodeAddress{
+					{Type: corev1.NodeInternalIP, Address: c.network.node(i)},
+					{Type: corev1.NodeHostName, Address: name},
+				},
+				// Where the API server looks for it; see resolve.
+				DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: kubelet.Port}},
+			},
 		}
 		if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("create node %q: %w", name, err)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"strings"
 
-	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/kubelet"
 	"github.com/isthmus-mesh/isthmus/hack/controlplane/internal/port"
 )
 
@@ -154,7 +153,6 @@ func kwokArgs(c *Cluster) []string {
 		"--config=" + c.file("stages.yaml"),
 		"--manage-all-nodes=true",
 		"--cidr=" + c.network.pods(),
-		fmt.Sprintf("--node-port=%d", kubelet.Port),
 		fmt.Sprintf("--node-lease-duration-seconds=%d", leaseSeconds),
 	}
 }
