@@ -53,6 +53,8 @@ type fleetReconciler struct {
 	led map[types.NamespacedName]bool
 	// last is what the last look at each repository came to.
 	last map[types.NamespacedName]lastLook
+	// summary is when a member's change may make us look at its fleet again.
+	summary map[types.NamespacedName]time.Time
 	// hooks are nil when nothing listens for webhooks; wake makes the controller
 	// look at a fleet, pushed are those that were pushed to since their last look,
 	// and tokens says when each webhook's token was read.
@@ -75,6 +77,7 @@ func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (
 		r.deafen(request.NamespacedName)
 		return ctrl.Result{}, r.sweep(ctx)
 	}
+	r.summing(&f)
 	r.swept.Do(func() {
 		// Fleets may have gone while nothing ran; what is left of them is only disk.
 		if err := r.sweep(ctx); err != nil {

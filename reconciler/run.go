@@ -194,6 +194,7 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, repl
 		next:    map[types.NamespacedName]time.Time{},
 		led:     map[types.NamespacedName]bool{},
 		last:    map[types.NamespacedName]lastLook{},
+		summary: map[types.NamespacedName]time.Time{},
 		wake:    wakes.fleet,
 		pushed:  map[types.NamespacedName]bool{},
 		tokens:  map[types.NamespacedName]tokenRead{},
@@ -204,18 +205,17 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, repl
 			return err
 		}
 	}
-	ofFleet := func(_ context.Context, object client.Object) []reconcile.Request {
-		name := object.GetLabels()[fleetLabel]
-		if name == "" {
-			return nil
+	ofNetwork := func(_ context.Context, object client.Object) []reconcile.Request {
+		if request, ok := fleetOfObject(object); ok {
+			return []reconcile.Request{request}
 		}
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}}
+		return nil
 	}
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.Fleet{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, predicate.AnnotationChangedPredicate{}, acceptedElsewhere{}))).
-		Watches(&v1alpha1.Member{}, handler.EnqueueRequestsFromMapFunc(ofFleet)).
-		Watches(&v1alpha1.ApplicationNetwork{}, handler.EnqueueRequestsFromMapFunc(ofFleet), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.Member{}, r.ofMember()).
+		Watches(&v1alpha1.ApplicationNetwork{}, handler.EnqueueRequestsFromMapFunc(ofNetwork), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Channel(wakes.fleets, &handler.EnqueueRequestForObject{})).
 		Complete(r)
 }
