@@ -62,9 +62,10 @@ func (b *budget) RoundTrip(r *http.Request) (*http.Response, error) {
 	call.outcome, call.later = outcomeOf(response)
 	if isWatch(r.URL) && timer.Stop() {
 		call.done(call.outcome, call.later)
+	} else {
+		// Nobody holds a slot for longer than a call may take, read or not.
+		context.AfterFunc(ctx, func() { call.done(unanswered, 0) })
 	}
-	// Nobody holds a slot for longer than a call may take, read or not.
-	context.AfterFunc(ctx, func() { call.done(unanswered, 0) })
 	response.Body = &body{ReadCloser: response.Body, call: call}
 	return response, nil
 }
