@@ -5,10 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"slices"
 	"sync"
@@ -26,10 +27,6 @@ const (
 	againAfter = time.Minute
 )
 
-// parallel is how many members are issued at once, in one process: enough to fill
-// the time that a vault far away takes to answer, few enough for its limits.
-const parallel = 16
-
 // maxSkew is by how much this machine's clock may be off before it signs nothing.
 const maxSkew = 5 * time.Minute
 
@@ -39,7 +36,6 @@ type Authority struct {
 	vault  Vault
 	now    func() time.Time
 	clocks []Clock
-	busy   chan struct{}
 
 	mu       sync.Mutex
 	networks map[string]*networkState
@@ -54,7 +50,7 @@ func NewAuthority(vault Vault, now func() time.Time, clocks ...Clock) *Authority
 		clocks = append(clocks, clock)
 	}
 	return &Authority{
-		vault: vault, now: now, clocks: clocks, busy: make(chan struct{}, parallel),
+		vault: limited{vault, make(chan struct{}, parallel)}, now: now, clocks: clocks,
 		networks: map[string]*networkState{}, members: map[string]*memberState{},
 	}
 }
@@ -80,9 +76,20 @@ type memberState struct {
 	lock
 	known  bool // read, or written
 	chain  Chain
+	whole  bool // verified; only time can change that
 	issued Issued
 	until  time.Time // when to read it again
 	err    error     // why it could not be read again
+}
+
+// verify verifies the chain, signatures only the first time.
+func (m *memberState) verify(now time.Time) error {
+	if m.whole {
+		return checkTimes(m.chain.upToTrusted(), now)
+	}
+	err := m.chain.verify(now)
+	m.whole = err == nil
+	return err
 }
 
 func (a *Authority) member(network, member string) *memberState {
@@ -104,9 +111,9 @@ func (a *Authority) expiry(name string, most time.Duration) time.Time {
 
 // share is a number from 0 to 1 that a name always gets.
 func share(name string) float64 {
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(name))
-	return float64(hash.Sum32()) / (1 << 32)
+	// Sums of names that differ in their last letters have to lie far apart.
+	sum := sha256.Sum256([]byte(name))
+	return float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
 }
 
 // SkewError says that the clock of this machine is not to be signed by.
@@ -182,7 +189,7 @@ func (a *Authority) Issue(ctx context.Context, r Request) (Chain, error) {
 		return chain, nil
 	}
 	err = fmt.Errorf("intermediate CA of member %q: %w", r.Member, err)
-	if !m.known || m.issued.joining() || m.chain.verify(a.now()) != nil {
+	if !m.known || m.issued.joining() || m.verify(a.now()) != nil {
 		return Chain{}, err
 	}
 	return m.chain, &LastGoodError{Until: m.chain.NotAfter(), Err: err}
@@ -198,7 +205,7 @@ func (a *Authority) issue(ctx context.Context, r Request, roots []Root, m *membe
 			return Chain{}, err
 		}
 		if want == nil {
-			return m.chain, errors.Join(m.chain.verify(a.now()), m.err)
+			return m.chain, errors.Join(m.verify(a.now()), m.err)
 		}
 		chain, err := a.make(ctx, r, *want, m)
 		if again || !errors.Is(err, ErrExists) {
@@ -253,7 +260,7 @@ func (a *Authority) readMember(ctx context.Context, network, member string, root
 		m.err, m.until = err, a.now().Add(againAfter)
 		return nil
 	}
-	m.known, m.chain, m.err, m.until = true, chain, nil, a.expiry(name, membersFor)
+	m.known, m.chain, m.whole, m.err, m.until = true, chain, false, nil, a.expiry(name, membersFor)
 	m.issued = issuedOf(chain, document.Tags)
 	return nil
 }
@@ -310,12 +317,6 @@ func (a *Authority) make(ctx context.Context, r Request, want change, m *memberS
 	if err := a.clock(); err != nil {
 		return Chain{}, err
 	}
-	select {
-	case a.busy <- struct{}{}:
-		defer func() { <-a.busy }()
-	case <-ctx.Done():
-		return Chain{}, ctx.Err()
-	}
 	chain := m.chain
 	chain.Trusts = want.trusts
 	now := a.now()
@@ -344,7 +345,7 @@ func (a *Authority) make(ctx context.Context, r Request, want change, m *memberS
 	if err != nil {
 		return Chain{}, err
 	}
-	m.chain, m.issued, m.err, m.until = chain, issued, nil, a.expiry(name, membersFor)
+	m.chain, m.whole, m.issued, m.err, m.until = chain, true, issued, nil, a.expiry(name, membersFor)
 	return chain, nil
 }
 

@@ -161,14 +161,23 @@ func (c Chain) verify(now time.Time) error {
 			}
 		}
 	}
+	path := c.upToTrusted()
+	if path == nil {
+		return errors.New("the chain leads to no root that is trusted")
+	}
+	return checkPath(path, 0, now)
+}
+
+// upToTrusted are the certificates from the intermediate up to one that is
+// trusted; nil when they lead to none.
+func (c Chain) upToTrusted() []*x509.Certificate {
 	path := c.path()
-	top := path[len(path)-1]
 	for _, trusted := range c.Trusts {
-		if issued(top, trusted) {
-			return checkPath(append(path, trusted), 0, now)
+		if issued(path[len(path)-1], trusted) {
+			return append(path, trusted)
 		}
 	}
-	return fmt.Errorf("%q is signed by no root that is trusted", top.Subject.CommonName)
+	return nil
 }
 
 func checkAnchor(certificate *x509.Certificate) error {
@@ -191,6 +200,9 @@ func checkCA(certificate *x509.Certificate) error {
 // checkPath checks CAs, each signed by the next, of which the first has a number
 // of CAs below it.
 func checkPath(path []*x509.Certificate, below int, now time.Time) error {
+	if err := checkTimes(path, now); err != nil {
+		return err
+	}
 	for i, certificate := range path {
 		if err := checkCA(certificate); err != nil {
 			return err
@@ -202,10 +214,6 @@ func checkPath(path []*x509.Certificate, below int, now time.Time) error {
 			return fmt.Errorf("%q allows %d CAs below it and is to have %d (path length)", name, certificate.MaxPathLen, i+below)
 		case i == 0 && (len(certificate.SubjectKeyId) == 0 || certificate.KeyUsage == 0):
 			return fmt.Errorf("%q has no subject key identifier or no key usage", name)
-		case now.Before(certificate.NotBefore):
-			return fmt.Errorf("%q is not valid before %s", name, certificate.NotBefore.UTC().Format(time.RFC3339))
-		case !now.Before(certificate.NotAfter):
-			return fmt.Errorf("%q expired on %s", name, certificate.NotAfter.UTC().Format(time.RFC3339))
 		}
 		if i == len(path)-1 {
 			break
@@ -218,6 +226,19 @@ func checkPath(path []*x509.Certificate, below int, now time.Time) error {
 		return fmt.Errorf("%q outlives %q, which signed it", first.Subject.CommonName, path[1].Subject.CommonName)
 	}
 	return checkUsages(path, now)
+}
+
+func checkTimes(path []*x509.Certificate, now time.Time) error {
+	for _, certificate := range path {
+		name := certificate.Subject.CommonName
+		switch {
+		case now.Before(certificate.NotBefore):
+			return fmt.Errorf("%q is not valid before %s", name, certificate.NotBefore.UTC().Format(time.RFC3339))
+		case !now.Before(certificate.NotAfter):
+			return fmt.Errorf("%q expired on %s", name, certificate.NotAfter.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
 }
 
 // checkUsages verifies as both sides of a connection do, each with its own

@@ -100,7 +100,7 @@ func TestBrokenBundles(t *testing.T) {
 		{"two certificates", with(fileCert, append(good()[fileCert], good()[fileRoots]...)), "does not begin with the one certificate"},
 		{"chain of another", with(fileChain, encodeCertificates(below.certificate)), "does not begin with"},
 		{"order of the chain", bundle(t, below, certificates{middle.certificate, below.certificate}, certificates{top.certificate}), "does not begin with"},
-		{"a CA is missing", bundle(t, below, certificates{below.certificate}, certificates{top.certificate}), "by no root"},
+		{"a CA is missing", bundle(t, below, certificates{below.certificate}, certificates{top.certificate}), "by no root that is trusted"},
 		{"root that did not sign", bundle(t, own, certificates{own.certificate}, certificates{other.certificate}), "by no root"},
 		{"root listed twice", bundle(t, own, certificates{own.certificate}, certificates{root.certificate, root.certificate}), "listed twice"},
 		{"root that is not self-signed", bundle(t, below, certificates{below.certificate}, certificates{middle.certificate}), "not self-signed"},
@@ -113,7 +113,7 @@ func TestBrokenBundles(t *testing.T) {
 		{"expired", made(func(c *x509.Certificate) { c.NotAfter = start }), "expired on"},
 		{"outlives its root", made(func(c *x509.Certificate) { c.NotAfter = start.Add(200 * day) }), "outlives"},
 		{"path length of the root", under(0, nil), "path length"},
-		{"path length between", bundle(t, below, certificates{below.certificate, middle.certificate}, certificates{newCA(t, "x", nil, 1, nil).certificate}), "by no root"},
+		{"path length between", bundle(t, below, certificates{below.certificate, middle.certificate}, certificates{newCA(t, "x", nil, 1, nil).certificate}), "leads to no root"},
 		{"expired root", under(1, func(c *x509.Certificate) { c.NotAfter = start }), "expired on"},
 	} {
 		_, err := ParseChain(tt.files, start.Add(day))

@@ -221,6 +221,7 @@ type rotation struct {
 	left          bool // some member has something of an old root
 	held          bool // nothing that a member has may change
 	tooLate       bool // to go back
+	turned        bool // a moment ago, so that gates stay closed
 }
 
 // observe finds the roots that are in use, the way to go and how far it is.
@@ -258,7 +259,8 @@ func observe(policy Policy, roots []Root, members []Observed, now time.Time) *ro
 		}
 	}
 	r.held = r.held || r.tooLate
-	r.trusts, r.signs = !r.held, !r.held
+	r.turned = !policy.RotationSince.IsZero() && now.Before(policy.RotationSince.Add(policy.margin()))
+	r.trusts, r.signs = !r.held && !r.turned, !r.held && !r.turned
 	for _, m := range members {
 		r.trusts = r.trusts && (r.trustsNew(m) == nil || r.without(m))
 		r.signs = r.signs && r.signsNew(m) == nil
@@ -481,6 +483,11 @@ func (r *rotation) rotate(d *Decision) {
 		d.Blockers = append(d.Blockers, Blocker{Reason: BlockedHold, Message: "it is too late to go back: members trust the new root only; set spec.trust.root.rotation to Proceed"})
 	case r.held:
 		d.Blockers = append(d.Blockers, hold)
+	case r.turned:
+		d.Blockers = append(d.Blockers, Blocker{
+			Reason: BlockedWaiting, Until: r.policy.RotationSince.Add(r.policy.margin()),
+			Message: "spec.trust.root.rotation was changed a moment ago",
+		})
 	}
 	for _, m := range r.members {
 		b := r.trustsNew(m)

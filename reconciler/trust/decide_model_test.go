@@ -365,6 +365,7 @@ func (w *model) happen(emergency bool) {
 		w.members = slices.Delete(w.members, i, i+1)
 	case w.chance(0.004):
 		w.policy.Rotation = []Rotation{RotationProceed, RotationProceed, RotationHold, RotationBack}[w.rand.IntN(4)]
+		w.policy.RotationSince = w.clock()
 		w.note("rotation: %s", w.policy.Rotation)
 	case w.chance(0.002):
 		w.policy.ReplaceRootsBefore = w.now
@@ -429,6 +430,7 @@ func (w *model) run(emergency bool) {
 	}
 	w.calm, w.skew = true, 0
 	w.policy.Rotation, w.policy.ProceedWithout, w.policy.Emergency = RotationProceed, nil, false
+	w.policy.RotationSince = w.now
 	for _, m := range w.members {
 		m.reachable, m.istiod = true, true
 	}

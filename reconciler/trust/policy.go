@@ -46,6 +46,11 @@ type Policy struct {
 	// goes on without members that cannot be reached.
 	Emergency bool
 	Rotation  Rotation
+	// RotationSince is when Rotation was first seen to be what it is; zero: always.
+	// Members are decided for one by one, by what was known of the others a moment
+	// ago. After a turn the gates stay closed until nobody decides by the way
+	// before.
+	RotationSince time.Time
 	// ProceedWithout names members without which the others may take the new root
 	// for signing: their workloads will not accept those of the others until they
 	// follow.
