@@ -236,8 +236,11 @@ func observe(policy Policy, roots []Root, members []Observed, now time.Time) *ro
 	if len(r.used) == 0 {
 		r.used = []Root{newest}
 	}
+	r.tooLate = policy.Rotation == RotationBack && slices.ContainsFunc(members, func(m Observed) bool {
+		return m.Issued != nil && !m.Issued.joining() && m.Issued.Trusts[r.used[0].Trusts()].IsZero()
+	})
 	switch {
-	case policy.Rotation == RotationBack:
+	case policy.Rotation == RotationBack && !r.tooLate:
 		r.new = r.used[0]
 	case len(r.used) == 1 && !r.due(newest):
 		r.new = newest
@@ -253,8 +256,6 @@ func observe(policy Policy, roots []Root, members []Observed, now time.Time) *ro
 		r.left = r.left || m.Issued == nil && len(r.old) > 0
 		if m.Issued != nil && !m.Issued.joining() {
 			r.started = r.started || m.Issued.Signer == r.new.Signs()
-			_, has := m.Issued.Trusts[r.new.Trusts()]
-			r.tooLate = r.tooLate || policy.Rotation == RotationBack && !has
 			r.left = r.left || r.trustsOld(m.Issued.Trusts) || r.isOld(m.Issued.Signer)
 		}
 	}
@@ -491,10 +492,11 @@ func (r *rotation) rotate(d *Decision) {
 	}
 	for _, m := range r.members {
 		b := r.trustsNew(m)
-		if d.Step != StepTrustBoth && (b == nil || m.Issued != nil && m.Issued.Signer == r.new.Signs()) {
+		switch {
+		case d.Step != StepTrustBoth && (b == nil || r.without(m) || m.Issued != nil && m.Issued.Signer == r.new.Signs()):
 			b = check(m)
-		} else if r.without(m) {
-			continue
+		case r.without(m):
+			b = nil
 		}
 		if b != nil {
 			d.Blockers = append(d.Blockers, *b)
