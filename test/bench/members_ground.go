@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,8 +31,9 @@ type ground struct {
 	// members by name, in order.
 	members []string
 
-	playing sync.WaitGroup
-	stop    context.CancelFunc
+	progress io.Writer
+	playing  sync.WaitGroup
+	stop     context.CancelFunc
 }
 
 // newGround starts a hub and members of the given kind. Stop must be called.
@@ -41,7 +43,7 @@ func newGround(ctx context.Context, progress io.Writer, members []string, cluste
 	if err != nil {
 		return nil, err
 	}
-	g := &ground{Rig: r, members: members}
+	g := &ground{Rig: r, members: members, progress: progress}
 	ctx, g.stop = context.WithCancel(ctx)
 	for _, name := range members {
 		if err := g.play(ctx, r.Members[name], cluster.APIServerOnly); err != nil {
@@ -121,10 +123,13 @@ func contenders(since, until time.Time) func(controlplane.Request) bool {
 	}
 }
 
-// await returns when every one of the named objects on the hub is as done says.
+// await returns when every one of the named objects on the hub is as done says. It
+// tells once a minute which are not.
 func (g *ground) await(ctx context.Context, kind schema.GroupVersionKind, names []string, done func(*unstructured.Unstructured) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
 	open := map[string]string{} // what each that is not done says of itself
 	for _, name := range names {
 		open[name] = "not there"
@@ -137,7 +142,14 @@ func (g *ground) await(ctx context.Context, kind schema.GroupVersionKind, names 
 			return fmt.Errorf("watch %s: %w", kind.Kind, err)
 		}
 		for len(open) > 0 {
-			event, ok := <-events.ResultChan()
+			var event watch.Event
+			var ok bool
+			select {
+			case event, ok = <-events.ResultChan():
+			case <-minute.C:
+				fmt.Fprintf(g.progress, "bench: wait for %s %v\n", kind.Kind, open)
+				continue
+			}
 			object, isObject := event.Object.(*unstructured.Unstructured)
 			if !ok || !isObject {
 				break // a watch ends now and then

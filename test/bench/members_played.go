@@ -98,7 +98,7 @@ func gatewayStatus(gateway *unstructured.Unstructured) map[string]any {
 			"lastTransitionTime": time.Now().UTC().Format(time.RFC3339),
 		})
 	}
-	return map[string]any{"conditions": conditions}
+	return map[string]any{"conditions": conditions, "addresses": []any{map[string]any{"type": "IPAddress", "value": "192.0.2.1"}}}
 }
 
 func deploymentStatus(deployment *unstructured.Unstructured) map[string]any {
