@@ -51,10 +51,9 @@ func (d *delivery) gate(ctx context.Context, stage bundle.Stage, objects []wante
 	if stage == bundle.StageGateways {
 		patience = d.options.GatewayTimeout
 	}
-	looks := 0
+	began := time.Now()
 	waiting, err := d.waitFor(ctx, stage, patience, "wait for health", func() ([]Waiting, error) {
-		looks++
-		waiting, err := d.unhealthy(ctx, stage, objects, !block || looks > quickLooks)
+		waiting, err := d.unhealthy(ctx, stage, objects, !block || time.Since(began) > quickLooks)
 		if !block {
 			d.waiting = append(d.waiting, waiting...)
 			return nil, err
@@ -81,18 +80,20 @@ func waitedFor(w Waiting, reason member.Reason, doing string) *ObjectError {
 }
 
 // waitFor asks until nothing is waited for or patience is over, and returns
-// what still is. It asks quickly at first: most waits are short.
+// what still is. It asks quickly at first, because most waits are short, and then
+// ever more rarely: what it sees late is a fourth of the wait, and no more than two
+// seconds.
 func (d *delivery) waitFor(ctx context.Context, stage bundle.Stage, patience time.Duration, doing string,
 	ask func() ([]Waiting, error)) ([]Waiting, error) {
-	deadline := time.NewTimer(patience)
+	began, deadline := time.Now(), time.NewTimer(patience)
 	defer deadline.Stop()
-	for pause := 50 * time.Millisecond; ; pause = min(pause*3/2, 2*time.Second) {
+	for {
 		waiting, err := ask()
 		if err != nil || len(waiting) == 0 {
 			return nil, err
 		}
 		d.options.tell(Progress{Stage: stage, Doing: doing, Waiting: waiting})
-		next := time.NewTimer(pause)
+		next := time.NewTimer(min(max(time.Since(began)/4, 50*time.Millisecond), 2*time.Second))
 		select {
 		case <-next.C:
 		case <-deadline.C:
@@ -109,10 +110,10 @@ func (d *delivery) waitFor(ctx context.Context, stage bundle.Stage, patience tim
 	}
 }
 
-// quickLooks are the looks of the first two seconds of a wait. A kind that is not
-// served then is not asked why: it is served in a moment, and reading fifteen whole
-// CRDs again and again only keeps the API server from getting there.
-const quickLooks = 8
+// quickLooks is how long a kind that is not served is not asked why: it is served in
+// a moment, and reading fifteen whole CRDs again and again only keeps the API server
+// from getting there.
+const quickLooks = 2 * time.Second
 
 // unhealthy are the objects that are not healthy now; ask says whether CRDs whose
 // kinds are not served, and the pods of DaemonSets, are read for the reason.
