@@ -153,8 +153,11 @@ type request struct {
 	op                          string
 }
 
+// actions may follow a name without a version.
+var actions = map[string]bool{"versions": true, "create": true, "rotate": true, "recover": true, "sign": true}
+
 // read takes a path apart: /keys/name/version/action, where the last two may be
-// missing, or the version alone.
+// missing, or either.
 func read(w http.ResponseWriter, r *http.Request) *request {
 	parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/"), "/")
 	q := &request{w: w, Request: r, kind: parts[0]}
@@ -162,7 +165,7 @@ func read(w http.ResponseWriter, r *http.Request) *request {
 		q.name = parts[1]
 	}
 	switch rest := parts[min(2, len(parts)):]; {
-	case len(rest) == 1 && (rest[0] == "versions" || rest[0] == "create" || rest[0] == "rotate" || rest[0] == "recover"):
+	case len(rest) == 1 && actions[rest[0]]:
 		q.action = rest[0]
 	case len(rest) == 1:
 		q.version = rest[0]
