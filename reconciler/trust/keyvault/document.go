@@ -159,6 +159,8 @@ func (v *Vault) Create(ctx context.Context, path string, d trust.Document) error
 	if err := v.set(ctx, path, d, map[string]*string{createdTag: &nonce}); err != nil {
 		return err
 	}
+	// What was made just now cannot be settled yet: no call for that.
+	sleep(ctx, v.settle)
 	if versions, err = v.settledSecret(ctx, path); err != nil {
 		return err
 	}

@@ -35,9 +35,8 @@ func answerOf(err error, now time.Time) (answer, bool) {
 	if !errors.As(err, &response) {
 		return answer{}, false
 	}
-	a := answer{status: response.StatusCode}
+	a := answer{status: response.StatusCode, code: response.ErrorCode}
 	if response.RawResponse == nil {
-		a.code = response.ErrorCode
 		return a, true
 	}
 	a.retryAfter = azure.RetryAfter(response.RawResponse, now)
@@ -54,7 +53,7 @@ func answerOf(err error, now time.Time) (answer, bool) {
 	if err != nil || json.Unmarshal(raw, &body) != nil {
 		return a, true
 	}
-	a.code, a.message = body.Error.Code, body.Error.Message
+	a.message = body.Error.Message
 	for inner := body.Error; len(inner.Inner) > 0; {
 		next := codes{}
 		if json.Unmarshal(inner.Inner, &next) != nil || next.Code == "" {
