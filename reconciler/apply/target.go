@@ -199,13 +199,7 @@ func (t *Target) watched(s Subject) (now *sight, live bool) {
 // viewed is what a watch has last shown of an object, if it ever did, and whether
 // it lives.
 func (t *Target) viewed(s Subject) (now *sight, known, live bool) {
-	mapping, err := t.member.Mapping(s.kind())
-	if err != nil {
-		return nil, false, false
-	}
-	t.mu.Lock()
-	v := t.views[mapping.Resource]
-	t.mu.Unlock()
+	v := t.viewOf(s)
 	if v == nil {
 		return nil, false, false
 	}
@@ -215,6 +209,19 @@ func (t *Target) viewed(s Subject) (now *sight, known, live bool) {
 		now = &what
 	}
 	return now, v.objects != nil, v.live
+}
+
+// viewOf is the watch of an object's kind, nil for none. It asks nobody: what a
+// watch told must not get lost because discovery fails.
+func (t *Target) viewOf(s Subject) *view {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, v := range t.views {
+		if v.kind.groupKind() == s.groupKind() {
+			return v
+		}
+	}
+	return nil
 }
 
 func (t *Target) setView(r schema.GroupVersionResource, v *view) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
 )
 
 const (
@@ -22,10 +24,11 @@ const (
 // ctx is done. Kinds follow the inventory of t by themselves, so it can start
 // before the first Apply; objects that this process has not applied or compared
 // yet are not reported. Changes within 50 ms are reported together, and our own
-// writes are not. A dropped or expired watch lists again, with back-off.
+// writes are not.
 //
-// A watch that says nothing for minutes, not even a bookmark, is begun anew where
-// it was: its connection may look alive and be dead.
+// A watch that was dropped goes on where it was, one that expired lists again, and
+// one that fails backs off. One that says nothing for minutes, not even a bookmark,
+// is begun anew: its connection may look alive and be dead.
 //
 // Changed is called from one goroutine, and not again before it returns.
 //
@@ -86,6 +89,7 @@ func (w *watcher) follow(ctx context.Context, inventory *stored, running *sync.W
 		return true
 	}
 	whole = true
+	known := true // for every kind, whether it is served
 	kinds := map[schema.GroupVersionResource]Subject{}
 	asked := map[schema.GroupVersionKind]bool{}
 	subjects := []Subject{InventorySubject(w.mesh)}
@@ -99,13 +103,13 @@ func (w *watcher) follow(ctx context.Context, inventory *stored, running *sync.W
 		asked[s.kind()] = true
 		mapping, err := w.target.member.Mapping(s.kind())
 		if err != nil {
-			whole = false
+			whole, known = false, known && member.ReasonOf(err) == member.KindMissing
 			continue
 		}
 		kinds[mapping.Resource] = Subject{Group: s.Group, Version: s.Version, Kind: s.Kind}
 	}
 	for resource, v := range w.views {
-		if _, wanted := kinds[resource]; !wanted {
+		if _, wanted := kinds[resource]; known && !wanted {
 			v.stop()
 			delete(w.views, resource)
 			w.target.setView(resource, nil)

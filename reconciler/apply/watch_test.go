@@ -346,7 +346,7 @@ func TestDoubtFindsWhatAWatchMissed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deaf := &view{live: true, objects: map[types.NamespacedName]sight{}}
+	deaf := &view{kind: subject("v1", "ConfigMap", "", ""), live: true, objects: map[types.NamespacedName]sight{}}
 	for s, what := range seen {
 		deaf.objects[types.NamespacedName{Namespace: s.Namespace, Name: s.Name}] = *what
 	}

@@ -20,9 +20,10 @@ import (
 
 const (
 	// watchTimeout is the least time after which a watch is renewed, at random up
-	// to twice as long. Fifteen minutes keep twenty watches at about one request a
-	// minute; a dead connection is noticed by HTTP/2 pings long before.
-	watchTimeout = 15 * time.Minute
+	// to twice as long. Half an hour keeps twenty watches at one request in two minutes;
+	// a dead connection is noticed by HTTP/2 pings long before, and a dead watch by its
+	// silence.
+	watchTimeout = 30 * time.Minute
 	// silence is the least time in which a watch that lives says something, at
 	// random up to twice as long: API servers send a bookmark each minute.
 	silence = 5 * time.Minute
@@ -143,7 +144,7 @@ func (v *view) follow(ctx context.Context, version string) (at string, told bool
 	if err != nil {
 		return version, false, err
 	}
-	defer body.Close() //nolint:errcheck // nothing is left to be read.
+	defer body.Close()
 	v.opened(hangUp)
 	for from := (&events{from: body}); ; told = true {
 		e, err := from.next()

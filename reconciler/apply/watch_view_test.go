@@ -110,6 +110,8 @@ type played struct {
 	names   []string
 	version string
 	cut     int
+	// mute: it does not say what it serves.
+	mute bool
 	// script of the watches to come; after its end watches stay open and silent.
 	script []answerTo
 	asked  []string
@@ -138,6 +140,12 @@ func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"/api/v1": `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"configmaps","kind":"ConfigMap","namespaced":true}]}`,
 	}[r.URL.Path]; {
 	case discovery:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.mute {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		_, _ = io.WriteString(w, kinds)
 		return
 	case query.Get("watch") == "":
@@ -194,20 +202,29 @@ func (p *played) requests() []string {
 // follows is a view of the ConfigMaps of an API server, until the test ends.
 func follows(t *testing.T, p *played) *view {
 	t.Helper()
+	w, start := watches(t, p)
+	v := &view{kind: Subject{Version: "v1", Kind: "ConfigMap"}, resource: schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, watcher: w}
+	start(func(ctx context.Context, running *sync.WaitGroup) { running.Go(func() { v.run(ctx) }) })
+	return v
+}
+
+// watches is a watcher of an API server, and what runs something of it until the
+// test ends.
+func watches(t *testing.T, p *played) (*watcher, func(func(context.Context, *sync.WaitGroup))) {
+	t.Helper()
 	server := httptest.NewServer(p)
 	m, err := member.Connect(&rest.Config{Host: server.URL, QPS: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &view{
-		kind: Subject{Version: "v1", Kind: "ConfigMap"}, resource: schema.GroupVersionResource{Version: "v1", Resource: "configmaps"},
-		watcher: &watcher{target: NewTarget(m), wake: make(chan struct{}, 1), pending: map[Subject]bool{}},
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { v.run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait(); m.Close(); server.Close() })
-	return v
+	w := &watcher{
+		target: NewTarget(m), mesh: Mesh{Network: "net", SystemNamespace: "ns"}, wake: make(chan struct{}, 1),
+		pending: map[Subject]bool{}, views: map[schema.GroupVersionResource]*view{},
+	}
+	return w, func(run func(context.Context, *sync.WaitGroup)) { run(ctx, &running) }
 }
 
 // TestWatchGoesOn: what is asked, in order, when watches end in the ways in which
@@ -314,4 +331,37 @@ func TestWhatAnEndedWatchTold(t *testing.T) {
 	if !target.drifted(a) {
 		t.Error("what it told before is forgotten")
 	}
+}
+
+// TestWatchesOutliveDiscovery: while the API server does not say what it serves, no
+// watch is ended for it.
+func TestWatchesOutliveDiscovery(t *testing.T) {
+	t.Parallel()
+	p := &played{names: []string{"a"}, version: "5"}
+	w, start := watches(t, p)
+	start(func(ctx context.Context, running *sync.WaitGroup) {
+		a := Subject{Version: "v1", Kind: "ConfigMap", Namespace: "ns", Name: "a"}
+		inventory := &stored{Inventory: Inventory{Entries: []Entry{{Subject: a}}}}
+		if !w.follow(ctx, inventory, running) {
+			t.Error("a kind is missing")
+		}
+		eventually(t, "the watch to live", func() bool { _, live := w.target.watched(a); return live })
+		p.mu.Lock()
+		p.mute = true
+		p.mu.Unlock()
+		w.target.member.Forget()
+		if w.follow(ctx, inventory, running) {
+			t.Error("a kind is known of which the API server says nothing")
+		}
+		if _, live := w.target.watched(a); !live || len(w.views) != 1 {
+			t.Errorf("%d watches, live: %t", len(w.views), live)
+		}
+		missing := Subject{Group: "a.test", Version: "v1", Kind: "Policy"}
+		p.mu.Lock()
+		p.mute = false
+		p.mu.Unlock()
+		if w.follow(ctx, &stored{Inventory: Inventory{Entries: []Entry{{Subject: missing}}}}, running) {
+			t.Error("a kind is served that is not")
+		}
+	})
 }
