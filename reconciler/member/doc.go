@@ -20,6 +20,9 @@
 // said of a cluster is used on while Azure does not answer, and a token to its
 // end. Only Azure's own word that a resource is not there means [ClusterGone].
 //
+// What API servers say that they serve is held once for all members that say the
+// same.
+//
 // Not guaranteed: that the cluster behind a kubeconfig is the intended one.
 // [Member.ClusterUID] tells clusters apart; comparing is the caller's part.
 package member
