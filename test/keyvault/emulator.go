@@ -121,7 +121,7 @@ type byHost struct {
 }
 
 func (b byHost) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host == Host {
+	if r.URL.Hostname() == Host {
 		return b.vault.RoundTrip(r)
 	}
 	return b.rest.RoundTrip(r)
@@ -262,6 +262,6 @@ func (e *Emulator) known(q *request) bool {
 // id is the address of an object or of a version of it, as the caller knows the
 // vault.
 func (q *request) id(kind, name, version string) string {
-	path, _ := url.JoinPath("https://"+q.Host, kind, name, version)
+	path, _ := url.JoinPath("https://"+strings.TrimSuffix(q.Host, ":443"), kind, name, version)
 	return strings.TrimSuffix(path, "/")
 }

@@ -309,12 +309,20 @@ func (q *request) pages(items map[string]any) {
 	for i, name := range names {
 		if i == size {
 			query.Set("$skiptoken", names[i-1])
-			next = "https://" + q.Host + q.URL.Path + "?" + query.Encode()
+			next = "https://" + q.authority() + q.URL.Path + "?" + query.Encode()
 			break
 		}
 		page = append(page, items[name])
 	}
 	q.reply(map[string]any{"value": page, "nextLink": next})
+}
+
+// authority is the host with its port, as the service has it in links.
+func (q *request) authority() string {
+	if strings.Contains(q.Host, ":") {
+		return q.Host
+	}
+	return q.Host + ":443"
 }
 
 // item is a key or secret as lists have it.

@@ -6,6 +6,7 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -351,6 +352,45 @@ func TestLateCreators(t *testing.T) {
 	time.Sleep(time.Second) // versions of one second have no order
 	late("very late")
 	reads("created after it was put", "second")
+}
+
+// TestManyVersions: what is first is found on the last page of a list too, and
+// further pages are read at the vault only.
+func TestManyVersions(t *testing.T) {
+	t.Parallel()
+	e := emulated(t, emulator.Options{NoLimits: true})
+	v := open(t, e)
+	if err := v.Create(t.Context(), "prod/root", document("first")); err != nil {
+		t.Fatal(err)
+	}
+	for range 60 {
+		if err := v.set(t.Context(), "prod/root", document("late"), map[string]*string{createdTag: to.Ptr("another")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := open(t, e).Get(t.Context(), "prod/root"); err != nil || !bytes.Equal(got.Data, document("first").Data) {
+		t.Errorf("%v, or another document", err)
+	}
+	elsewhere := open(t, e, func(o *Options) {
+		next := o.HTTP.Transport
+		o.HTTP = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Hostname() == "evil.test" {
+				t.Errorf("a call to another host, with a token: %t", r.Header.Get("Authorization") != "")
+			}
+			response, err := next.RoundTrip(r)
+			if err == nil && strings.HasSuffix(r.URL.Path, "/versions") {
+				response.Body = io.NopCloser(strings.NewReader(`{"value":[],"nextLink":"https://evil.test/secrets/x/versions?api-version=7.4"}`))
+				response.Header.Del("Content-Length")
+				response.ContentLength = -1
+			}
+			return response, err
+		})}
+	})
+	_, err := elsewhere.Get(t.Context(), "prod/root")
+	refused := (*trust.VaultError)(nil)
+	if !errors.As(err, &refused) || refused.Reason != trust.VaultUnauthorized || !strings.Contains(err.Error(), "another host") {
+		t.Errorf("a list that goes on elsewhere: %v", err)
+	}
 }
 
 // TestSomebodyElses: what belongs to another is neither read nor overwritten.

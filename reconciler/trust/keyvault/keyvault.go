@@ -120,21 +120,19 @@ func Open(o Options) (*Vault, error) {
 		return nil, err
 	}
 	v := &Vault{o: o, host: address.Host, limits: newLimiter(o.Share), settle: settle, first: map[string]string{}, ours: map[string]bool{}}
-	credential := o.Credential
-	if credential == nil {
+	if o.Credential == nil {
 		v.login, err = azure.New(o.Identity, azure.Options{
 			Field: "spec.trust.vault.azure", Cloud: o.Clouds[o.Cloud], UserAgent: o.UserAgent, HTTP: o.HTTP, Now: o.Now,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("open vault %q: %w", v.host, err)
 		}
-		credential = (*credentials)(v)
 	}
 	v.wire = &wire{next: transport(o.HTTP), host: v.host, observe: o.Observe, now: o.Now}
 	if !o.Emulator {
 		v.wire.resource = "https://" + domains[o.Cloud]
 	}
-	return v, v.clients(address.String(), credential)
+	return v, v.clients(address.String(), (*credentials)(v))
 }
 
 // cloudOf is the cloud that a vault's address is in, Public for others.
@@ -224,17 +222,24 @@ func (v *Vault) retries(response *http.Response, err error) bool {
 	switch response.StatusCode {
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		deadline, bounded := response.Request.Context().Deadline()
-		return !bounded || v.o.Now().Add(azure.RetryAfter(response, v.o.Now())).Before(deadline)
+		return !bounded || azure.RetryAfter(response, v.o.Now()) < time.Until(deadline)
 	}
 	return false
 }
 
-// credentials gives the tokens of the vault's login, with its own errors.
+// credentials gives the tokens of the vault's login, with errors that may be shown.
 type credentials Vault
 
 // GetToken asks nobody again while a refusal stands.
 func (c *credentials) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	v := (*Vault)(c)
+	if v.login == nil {
+		token, err := v.o.Credential.GetToken(ctx, o)
+		if err != nil && ctx.Err() == nil {
+			err = &azure.Error{Kind: azure.Refused, Doing: "the credential gives no token"} // its own words may hold anything
+		}
+		return token, err
+	}
 	v.mu.Lock()
 	refused, until := v.refused, v.until
 	v.mu.Unlock()
