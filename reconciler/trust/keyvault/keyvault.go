@@ -100,6 +100,11 @@ type Vault struct {
 	ours map[string]bool
 }
 
+var (
+	_ trust.Vault = (*Vault)(nil)
+	_ trust.Clock = (*Vault)(nil)
+)
+
 // Open returns the vault. It makes no call yet, so that a vault that is away holds
 // up no start; its errors are those of the options.
 func Open(o Options) (*Vault, error) {
