@@ -299,7 +299,7 @@ func (r *memberReconciler) claim(ctx context.Context, m *v1alpha1.Member, uid st
 // claimed fails when another member has the cluster, and keeps it or is taking the
 // mesh off it.
 func (r *memberReconciler) claimed(ctx context.Context, m *v1alpha1.Member, uid string) *status.Failure {
-	all, failure := r.liveMembers(ctx, m.Namespace)
+	all, failure := r.liveMembersOf(ctx, m.Namespace, uid)
 	if failure != nil {
 		return failure
 	}

@@ -89,6 +89,21 @@ func (r *memberReconciler) liveMembers(ctx context.Context, namespace string) ([
 	return all.Items, nil
 }
 
+// liveMembersOf are the Members that have a cluster. The API server selects them: a
+// fleet of a thousand asks twice for each, and would read a million.
+func (r *memberReconciler) liveMembersOf(ctx context.Context, namespace, uid string) ([]v1alpha1.Member, *status.Failure) {
+	var all v1alpha1.MemberList
+	err := r.live.List(ctx, &all, client.InNamespace(namespace), client.MatchingFields{"status.clusterUID": uid})
+	if apierrors.IsBadRequest(err) {
+		// A hub before Kubernetes 1.31, or with CRDs from before, selects by no such field.
+		return r.liveMembers(ctx, namespace)
+	}
+	if err != nil {
+		return nil, hubFailure("list Members", err)
+	}
+	return all.Items, nil
+}
+
 // identityOf asks a member's cluster who it is.
 func (r *memberReconciler) identityOf(ctx context.Context, m *v1alpha1.Member) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)

@@ -247,7 +247,7 @@ func (r *memberReconciler) startLeaving(ctx context.Context, m *v1alpha1.Member,
 	if err := report.write(ctx, outcome); err != nil {
 		return hubFailure("record the steps", err)
 	}
-	all, failure := r.liveMembers(ctx, m.Namespace)
+	all, failure := r.liveMembersOf(ctx, m.Namespace, m.Status.ClusterUID)
 	if failure != nil {
 		return failure
 	}

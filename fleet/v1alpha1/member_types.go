@@ -12,6 +12,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$')",message="metadata.name must be 3 to 24 lower-case letters, digits and dashes"
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:categories=isthmus
+// +kubebuilder:selectablefield:JSONPath=`.status.clusterUID`
 // +kubebuilder:printcolumn:name="Network",type=string,JSONPath=`.spec.applicationNetwork`
 // +kubebuilder:printcolumn:name="Release",type=string,JSONPath=`.status.release`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
