@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,7 +149,8 @@ func (g *ground) await(ctx context.Context, kind schema.GroupVersionKind, names 
 			select {
 			case event, ok = <-events.ResultChan():
 			case <-minute.C:
-				fmt.Fprintf(g.progress, "bench: wait for %s %v\n", kind.Kind, open)
+				one := slices.Min(slices.Collect(maps.Keys(open)))
+				fmt.Fprintf(g.progress, "bench: wait for %d of %s, such as %s: %s\n", len(open), kind.Kind, one, open[one])
 				continue
 			}
 			object, isObject := event.Object.(*unstructured.Unstructured)
