@@ -342,7 +342,8 @@ func memberFailure(err error) *status.Failure {
 // ones act at once.
 func (r *memberReconciler) ofKubeconfig(ctx context.Context, secret client.Object) []reconcile.Request {
 	var all v1alpha1.MemberList
-	if err := r.List(ctx, &all, client.InNamespace(secret.GetNamespace())); err != nil {
+	// Only read, and not copied: at a start each Secret of a fleet asks.
+	if err := r.List(ctx, &all, client.InNamespace(secret.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
 		return nil
 	}
 	var out []reconcile.Request
