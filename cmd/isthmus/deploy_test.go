@@ -201,13 +201,27 @@ func TestDeploymentLimitsMemory(t *testing.T) {
 	limit := container.Resources.Limits.Memory().Value()
 	t.Setenv("GOMEMLIMIT", "")
 	t.Setenv(memoryLimitVariable, strconv.FormatInt(limit, 10))
-	before := debug.SetMemoryLimit(-1)
-	defer debug.SetMemoryLimit(before)
+	before, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(100)
+	defer func() {
+		debug.SetMemoryLimit(before)
+		debug.SetGCPercent(percent)
+	}()
+	t.Setenv("GOGC", "100")
 	if err := limitMemory(); err != nil {
 		t.Fatal(err)
 	}
 	if got := debug.SetMemoryLimit(-1); limit == 0 || got > limit*95/100 || got < limit*8/10 {
 		t.Errorf("Go is limited to %d of %d bytes", got, limit)
+	}
+	if got := debug.SetGCPercent(100); got != 100 {
+		t.Errorf("GOGC is set to 100, and Go takes %d", got)
+	}
+	t.Setenv("GOGC", "")
+	if err := limitMemory(); err != nil {
+		t.Fatal(err)
+	}
+	if got := debug.SetGCPercent(100); got != garbagePercent {
+		t.Errorf("Go takes %d, want %d", got, garbagePercent)
 	}
 	t.Setenv(memoryLimitVariable, "lots")
 	if limitMemory() == nil {

@@ -11,9 +11,17 @@ import (
 // downward API tells a container.
 const memoryLimitVariable = "ISTHMUS_MEMORY_LIMIT"
 
-// limitMemory makes Go collect garbage harder before the kernel ends the
-// process. A GOMEMLIMIT that somebody has set counts more.
+// garbagePercent is how much garbage there may be for what is in use, in percent:
+// half of what Go lets grow by itself. A reconciler that rests makes next to none,
+// and what it holds for its members is resident with the garbage on top.
+const garbagePercent = 50
+
+// limitMemory makes Go collect garbage harder, and harder still before the kernel
+// ends the process. A GOGC or GOMEMLIMIT that somebody has set counts more.
 func limitMemory() error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	text := os.Getenv(memoryLimitVariable)
 	if text == "" || os.Getenv("GOMEMLIMIT") != "" {
 		return nil
