@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -79,7 +80,10 @@ type memberState struct {
 	whole  bool // verified; only time can change that
 	issued Issued
 	until  time.Time // when to read it again
-	err    error     // why it could not be read again
+
+	earlier []earlier // intermediates from before that are still valid
+
+	err error // why it could not be read again
 }
 
 // verify verifies the chain, signatures only the first time.
@@ -200,7 +204,7 @@ func (a *Authority) issue(ctx context.Context, r Request, roots []Root, m *membe
 		if err := a.readMember(ctx, r.Policy.Network, r.Member, roots, m); err != nil {
 			return Chain{}, err
 		}
-		want, err := a.change(r, m)
+		want, err := a.change(ctx, r, m)
 		if err != nil {
 			return Chain{}, err
 		}
@@ -261,7 +265,7 @@ func (a *Authority) readMember(ctx context.Context, network, member string, root
 		return nil
 	}
 	m.known, m.chain, m.whole, m.err, m.until = true, chain, false, nil, a.expiry(name, membersFor)
-	m.issued = issuedOf(chain, document.Tags)
+	m.issued, m.earlier = issuedOf(chain, document.Tags), parseEarlier(document.Tags)
 	return nil
 }
 
@@ -270,11 +274,18 @@ type change struct {
 	why          string
 	intermediate bool
 	trusts       []*x509.Certificate
+	lists        []byte // revocation lists of the roots
 }
 
 // change compares what the member has with what it should have. Nil: the same.
-func (a *Authority) change(r Request, m *memberState) (*change, error) {
+func (a *Authority) change(ctx context.Context, r Request, m *memberState) (*change, error) {
 	want := &change{trusts: anchors(r.Target.Trusts)}
+	if roots := listed(r.Policy, r.Target); len(roots) > 0 {
+		var err error
+		if want.lists, err = a.lists(ctx, r.Policy, roots); err != nil {
+			return nil, fmt.Errorf("revocation lists: %w", err)
+		}
+	}
 	if m.issued.joining() {
 		want.why, want.intermediate = "it has none yet", true
 		return want, nil
@@ -288,6 +299,10 @@ func (a *Authority) change(r Request, m *memberState) (*change, error) {
 	}
 	if !slices.EqualFunc(m.chain.Trusts, want.trusts, (*x509.Certificate).Equal) {
 		want.why = "it is to trust other roots"
+		return want, nil
+	}
+	if _, lists := firstPEM(m.chain.crl); !bytes.Equal(lists, want.lists) {
+		want.why = "revocation lists are new"
 		return want, nil
 	}
 	return nil, nil
@@ -327,16 +342,21 @@ func (a *Authority) make(ctx context.Context, r Request, want change, m *memberS
 		}
 		chain.Trusts = want.trusts
 	}
+	chain, err := chain.withLists(want.lists)
+	if err != nil {
+		return Chain{}, err
+	}
 	if err := chain.verify(now); err != nil {
 		return Chain{}, err
 	}
-	issued := m.issued.next(chain, now, r.Fresh)
+	issued, before := m.issued.next(chain, now, r.Fresh), nextEarlier(m.earlier, m.chain, chain, now)
 	data, err := chain.encode()
 	if err != nil {
 		return Chain{}, err
 	}
 	name := memberName(r.Policy.Network, r.Member)
 	document := Document{Data: data, Tags: issued.tags(), NotAfter: chain.NotAfter()}
+	earlierTags(before, document.Tags)
 	if m.issued.joining() {
 		err = a.vault.Create(ctx, name, document)
 	} else {
@@ -345,7 +365,8 @@ func (a *Authority) make(ctx context.Context, r Request, want change, m *memberS
 	if err != nil {
 		return Chain{}, err
 	}
-	m.chain, m.whole, m.issued, m.err, m.until = chain, true, issued, nil, a.expiry(name, membersFor)
+	m.chain, m.whole, m.issued, m.earlier = chain, true, issued, before
+	m.err, m.until = nil, a.expiry(name, membersFor)
 	return chain, nil
 }
 

@@ -91,7 +91,7 @@ func serialNumber() *big.Int {
 // checked against its issuer: a vault may sign by another key than it said.
 func sign(ctx context.Context, template, issuer *x509.Certificate, public crypto.PublicKey, key Key) (*x509.Certificate, error) {
 	if !samePublicKey(issuer.PublicKey, key.Public()) {
-		return nil, errors.New("the vault's key is not the one of the certificate that it should sign for")
+		return nil, errWrongKey
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, public, vaultSigner{ctx, key})
 	if err != nil {
@@ -103,6 +103,8 @@ func sign(ctx context.Context, template, issuer *x509.Certificate, public crypto
 	}
 	return certificate, nil
 }
+
+var errWrongKey = errors.New("the vault's key is not the one of the certificate that it should sign for")
 
 // vaultSigner lets crypto/x509 sign by a key of a vault.
 type vaultSigner struct {

@@ -3,8 +3,10 @@ package trust
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +42,7 @@ type Chain struct {
 	Trusts []*x509.Certificate
 
 	key *ecdsa.PrivateKey
+	crl []byte // revocation lists as PEM, the intermediate's own first; or none
 }
 
 // String names the chain without its key. It changes with everything that the
@@ -48,6 +51,10 @@ func (c Chain) String() string {
 	text := fmt.Sprintf("%s (serial %s", c.Intermediate.Subject.CommonName, c.Serial())
 	for _, trusted := range c.Trusts {
 		text += ", trusts " + string(FingerprintOf(trusted)[:16])
+	}
+	if len(c.crl) > 0 {
+		sum := sha256.Sum256(c.crl)
+		text += ", revocation lists " + hex.EncodeToString(sum[:8])
 	}
 	return text + ")"
 }
@@ -97,7 +104,7 @@ func ParseChain(files map[string][]byte, now time.Time) (Chain, error) {
 }
 
 func parseChain(files map[string][]byte) (Chain, error) {
-	var c Chain
+	c := Chain{crl: files[fileCRL]}
 	for _, name := range []string{fileCert, fileKey, fileChain, fileRoots} {
 		if len(files[name]) == 0 {
 			return Chain{}, fmt.Errorf("%s is missing", name)
@@ -165,7 +172,7 @@ func (c Chain) verify(now time.Time) error {
 	if path == nil {
 		return errors.New("the chain leads to no root that is trusted")
 	}
-	return checkPath(path, 0, now)
+	return errors.Join(checkPath(path, 0, now), c.checkLists())
 }
 
 // upToTrusted are the certificates from the intermediate up to one that is
@@ -266,12 +273,16 @@ func (c Chain) files() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{
+	files := map[string][]byte{
 		fileCert:  encodeCertificates(c.Intermediate),
 		fileKey:   key,
 		fileChain: encodeCertificates(c.path()...),
 		fileRoots: encodeCertificates(c.Trusts...),
-	}, nil
+	}
+	if len(c.crl) > 0 {
+		files[fileCRL] = c.crl
+	}
+	return files, nil
 }
 
 // encode is the member's document in the vault: the files as one JSON object, so

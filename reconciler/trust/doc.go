@@ -7,7 +7,9 @@
 // is to be made, which of them each member trusts, and which one signs it.
 // [Authority.Issue] makes what that says: an intermediate, or another list of
 // roots with the same one, and keeps it in the vault before it is handed out.
-// [Chain.Secret] is built in memory for each delivery.
+// [Chain.Secret] is built in memory for each delivery. [Authority.CSR] and
+// [Authority.Import] stand in for making a root where somebody's own PKI signs it;
+// [Authority.Revoke] puts intermediates on the lists that chains carry.
 //
 // Guarantees: a chain that does not verify is an error and is never returned; an
 // intermediate never outlives its root; a failed read of the vault never makes a

@@ -194,6 +194,9 @@ func checkImport(path []*x509.Certificate, policy Policy, now time.Time) error {
 	if err := checkAnchor(path[len(path)-1]); err != nil {
 		return err
 	}
+	if path[0].KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return fmt.Errorf("%q may not sign revocation lists (key usage)", path[0].Subject.CommonName)
+	}
 	// All members have to change over, and back to another one, within its life.
 	if least := now.Add(policy.Intermediate.Validity); path[0].NotAfter.Before(least) {
 		return fmt.Errorf("%q ends on %s, before an intermediate CA that is made today would (%s)",

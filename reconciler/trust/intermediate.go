@@ -65,10 +65,75 @@ func gains(now time.Time, r Request, m *memberState) bool {
 // The tags of a member's document, which say what its certificates do not: since
 // when.
 const (
-	tagTrusts = "trusts" // fingerprint@seconds, comma, …
-	tagSigner = "signer" // fingerprint@seconds
+	tagTrusts = "trusts" // short fingerprint@seconds, comma, …
+	tagSigner = "signer" // short fingerprint@seconds
 	tagJoined = "joined" // seconds
+	// Intermediates from before that are still valid: serial:signer:made:end, comma,
+	// … in tags earlier-1 and on.
+	tagEarlier = "earlier-"
 )
+
+// Vaults keep 256 bytes in a tag, so fingerprints are cut and lists are split.
+const (
+	shortFingerprint = 32
+	mostEarlier      = 12
+	earlierInTag     = 2
+)
+
+// earlier is an intermediate of a member that was issued once. Its workload
+// certificates are good until it ends, or is revoked.
+type earlier struct {
+	serial    string
+	signer    Fingerprint
+	made, end time.Time
+}
+
+func made(c Chain) earlier {
+	return earlier{
+		serial: c.Serial(), signer: c.Signer(),
+		made: c.Intermediate.NotBefore.Add(clockSkew).Truncate(time.Second), end: c.Intermediate.NotAfter.Truncate(time.Second),
+	}
+}
+
+// nextEarlier are those that are kept with a chain that comes after another one:
+// the newest ones that are still valid.
+func nextEarlier(list []earlier, before, after Chain, now time.Time) []earlier {
+	list = slices.Clone(list)
+	if before.Intermediate != nil && !before.Intermediate.Equal(after.Intermediate) {
+		list = append(list, made(before))
+	}
+	list = slices.DeleteFunc(list, func(e earlier) bool { return !e.end.After(now) })
+	return list[max(0, len(list)-mostEarlier):]
+}
+
+func earlierTags(list []earlier, tags map[string]string) {
+	for i, e := range list {
+		name := tagEarlier + strconv.Itoa(1+i/earlierInTag)
+		if tags[name] != "" {
+			tags[name] += ","
+		}
+		tags[name] += fmt.Sprintf("%s:%s:%d:%d", e.serial, e.signer, e.made.Unix(), e.end.Unix())
+	}
+}
+
+func parseEarlier(tags map[string]string) []earlier {
+	var list []earlier
+	for i := 1; tags[tagEarlier+strconv.Itoa(i)] != ""; i++ {
+		for _, entry := range strings.Split(tags[tagEarlier+strconv.Itoa(i)], ",") {
+			part := strings.Split(entry, ":")
+			if len(part) != 4 {
+				continue
+			}
+			from, errFrom := strconv.ParseInt(part[2], 10, 64)
+			end, errEnd := strconv.ParseInt(part[3], 10, 64)
+			if errFrom != nil || errEnd != nil {
+				continue
+			}
+			list = append(list, earlier{part[0], Fingerprint(part[1]), time.Unix(from, 0).UTC(), time.Unix(end, 0).UTC()})
+		}
+	}
+	return list
+}
 
 // next is what the vault holds once a chain is kept in it.
 func (i Issued) next(c Chain, now time.Time, fresh bool) Issued {
@@ -95,11 +160,11 @@ func (i Issued) next(c Chain, now time.Time, fresh bool) Issued {
 func (i Issued) tags() map[string]string {
 	var trusts []string
 	for _, fingerprint := range slices.Sorted(maps.Keys(i.Trusts)) {
-		trusts = append(trusts, fmt.Sprintf("%s@%d", fingerprint, i.Trusts[fingerprint].Unix()))
+		trusts = append(trusts, fmt.Sprintf("%s@%d", short(fingerprint), i.Trusts[fingerprint].Unix()))
 	}
 	tags := map[string]string{
 		tagTrusts: strings.Join(trusts, ","),
-		tagSigner: fmt.Sprintf("%s@%d", i.Signer, i.SignerSince.Unix()),
+		tagSigner: fmt.Sprintf("%s@%d", short(i.Signer), i.SignerSince.Unix()),
 	}
 	if !i.Joined.IsZero() {
 		tags[tagJoined] = strconv.FormatInt(i.Joined.Unix(), 10)
@@ -119,11 +184,14 @@ func issuedOf(c Chain, tags map[string]string) Issued {
 		out.Trusts[fingerprint] = made
 	}
 	for _, entry := range strings.Split(tags[tagTrusts], ",") {
-		if fingerprint, since, ok := parseSince(entry); ok && slices.Contains(c.Fingerprints(), fingerprint) {
-			out.Trusts[fingerprint] = since
+		of, since, ok := parseSince(entry)
+		for _, fingerprint := range c.Fingerprints() {
+			if ok && of == short(fingerprint) {
+				out.Trusts[fingerprint] = since
+			}
 		}
 	}
-	if fingerprint, since, ok := parseSince(tags[tagSigner]); ok && fingerprint == out.Signer {
+	if of, since, ok := parseSince(tags[tagSigner]); ok && of == short(out.Signer) {
 		out.SignerSince = since
 	}
 	if seconds, err := strconv.ParseInt(tags[tagJoined], 10, 64); err == nil {
@@ -132,8 +200,12 @@ func issuedOf(c Chain, tags map[string]string) Issued {
 	return out
 }
 
-func parseSince(entry string) (Fingerprint, time.Time, bool) {
+func short(fingerprint Fingerprint) string {
+	return string(fingerprint[:min(shortFingerprint, len(fingerprint))])
+}
+
+func parseSince(entry string) (string, time.Time, bool) {
 	fingerprint, text, _ := strings.Cut(entry, "@")
 	seconds, err := strconv.ParseInt(text, 10, 64)
-	return Fingerprint(fingerprint), time.Unix(seconds, 0).UTC(), err == nil
+	return fingerprint, time.Unix(seconds, 0).UTC(), err == nil
 }

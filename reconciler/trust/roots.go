@@ -19,6 +19,8 @@ type networkState struct {
 	lock
 	roots []Root
 	until time.Time // when to look for more
+
+	revoked revocations
 }
 
 func (a *Authority) network(name string) *networkState {
