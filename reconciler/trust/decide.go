@@ -11,6 +11,8 @@ type Issued struct {
 	// Trusts are the anchors of the chain, and since when each was in all that was
 	// issued.
 	Trusts map[Fingerprint]time.Time
+	// ListSince is since when Trusts are these and no others.
+	ListSince time.Time
 	// Signer is the root that signed the intermediate, by [Root.Signs], and
 	// SignerSince since when.
 	Signer      Fingerprint
@@ -41,6 +43,10 @@ type Observed struct {
 	// Issued is what the vault has for it. Nil: not known, which holds up every
 	// step.
 	Issued *Issued
+	// ProvenAt is when the newest proof was taken: what was issued since then is not
+	// proven, though it may look the same as what was before. Zero: the newest of
+	// the times below.
+	ProvenAt time.Time
 	// Trusts are the anchors that are served, and since when each was at every
 	// proof. TrustsSince is since when the whole list is what it is. Without a proof
 	// there are none.
@@ -287,6 +293,23 @@ func (r *rotation) uses(m Observed, root Root) bool {
 	return issued
 }
 
+func (m Observed) provenAt() time.Time {
+	if !m.ProvenAt.IsZero() {
+		return m.ProvenAt
+	}
+	at := later(m.TrustsSince, m.SignerSince)
+	for _, since := range m.Trusts {
+		at = later(at, since)
+	}
+	return at
+}
+
+// trusts says since when the member is proven to serve a root as it was issued.
+func (m Observed) trusts(root Root) (time.Time, bool) {
+	since, has := m.Trusts[root.Trusts()]
+	return since, has && m.Issued != nil && !m.provenAt().Before(m.Issued.Trusts[root.Trusts()])
+}
+
 // blank says that the member has no certificates of the network, as far as is
 // known. Its first chain will be the right one, so nothing waits for it.
 func (m Observed) blank() bool {
@@ -349,7 +372,7 @@ func (r *rotation) without(m Observed) bool {
 // trustsNew returns what keeps the member from accepting certificates of the new
 // root, in all of its workloads; nil when they do.
 func (r *rotation) trustsNew(m Observed) *Blocker {
-	since, proven := m.Trusts[r.new.Trusts()]
+	since, proven := m.trusts(r.new)
 	switch {
 	case m.Issued == nil:
 		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
@@ -387,7 +410,7 @@ func (r *rotation) alwaysTrusts(m Observed) bool {
 // signsNew returns what keeps the member's certificates of old roots in use; nil
 // when there are none.
 func (r *rotation) signsNew(m Observed) *Blocker {
-	_, trusts := m.Trusts[r.new.Trusts()]
+	_, trusts := m.trusts(r.new)
 	always := m.Issued != nil && m.Issued.always(m.Issued.SignerSince) && r.alwaysTrusts(m)
 	switch {
 	case m.Issued == nil:
@@ -396,7 +419,7 @@ func (r *rotation) signsNew(m Observed) *Blocker {
 		return nil
 	case m.Issued.Signer == r.new.Signs() && always && m.Signer == "" && len(m.Trusts) == 0:
 		return nil
-	case m.Issued.Signer != r.new.Signs() || m.Signer != r.new.Signs() || !trusts:
+	case m.Issued.Signer != r.new.Signs() || m.Signer != r.new.Signs() || !trusts || m.provenAt().Before(m.Issued.SignerSince):
 		return r.unproven(m, "sign by the new root")
 	case always || r.expired():
 		return nil
@@ -408,11 +431,10 @@ func (r *rotation) signsNew(m Observed) *Blocker {
 // trustsOnlyNew returns what keeps the member from being proven to trust the new
 // root only; nil when it is.
 func (r *rotation) trustsOnlyNew(m Observed) *Blocker {
-	_, trusts := m.Trusts[r.new.Trusts()]
 	if m.Issued == nil {
 		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
 	}
-	if m.blank() || trusts && !r.trustsOld(m.Trusts) && !r.trustsOld(m.Issued.Trusts) {
+	if _, trusts := m.trusts(r.new); m.blank() || trusts && !r.trustsOld(m.Trusts) && !r.trustsOld(m.Issued.Trusts) {
 		return nil
 	}
 	return r.unproven(m, "trust the new root only")
@@ -531,7 +553,7 @@ func (r *rotation) target(m Observed) Target {
 // Until then it gets no other one: one that is a step from the issued one may be
 // two from what istiod has, and istiod refuses those.
 func (m Observed) caughtUp() bool {
-	if len(m.Trusts) != len(m.Issued.Trusts) {
+	if len(m.Trusts) != len(m.Issued.Trusts) || m.provenAt().Before(m.Issued.ListSince) {
 		return false
 	}
 	for fingerprint := range m.Issued.Trusts {
@@ -600,7 +622,7 @@ func (r *rotation) restart(m Observed) time.Time {
 	if r.held || !r.policy.Emergency && !m.RootsAtStart {
 		return time.Time{}
 	}
-	since, trusts := m.Trusts[r.new.Trusts()]
+	since, trusts := m.trusts(r.new)
 	if !trusts || r.alwaysTrusts(m) && m.Issued.always(m.Issued.SignerSince) {
 		return time.Time{}
 	}

@@ -234,6 +234,7 @@ func (w *model) prove(m *modelMember, target Target) {
 		return
 	}
 	a, b := m.replicas[0], m.replicas[1]
+	m.status.ProvenAt = now
 	if a.signer != b.signer || !slices.Equal(a.trusts, b.trusts) {
 		m.status.Trusts, m.status.Signer = nil, ""
 		return

@@ -25,7 +25,7 @@ func testRoots(t *testing.T, count int) []Root {
 // served is a member that is proven to serve what was issued for it, since a time.
 func served(name string, since time.Time, signer Root, trusts ...Root) Observed {
 	o := Observed{
-		Member: name, Reachable: true, Signer: signer.Signs(), SignerSince: since, TrustsSince: since,
+		Member: name, Reachable: true, ProvenAt: since, Signer: signer.Signs(), SignerSince: since, TrustsSince: since,
 		Trusts: map[Fingerprint]time.Time{}, Issued: &Issued{Signer: signer.Signs(), SignerSince: since, Trusts: map[Fingerprint]time.Time{}},
 	}
 	for _, root := range trusts {

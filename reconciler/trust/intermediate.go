@@ -68,6 +68,7 @@ const (
 	tagTrusts = "trusts" // short fingerprint@seconds, comma, …
 	tagSigner = "signer" // short fingerprint@seconds
 	tagJoined = "joined" // seconds
+	tagList   = "list"   // seconds
 	// Intermediates from before that are still valid: serial:signer:made:end, comma,
 	// … in tags earlier-1 and on.
 	tagEarlier = "earlier-"
@@ -139,7 +140,7 @@ func parseEarlier(tags map[string]string) []earlier {
 func (i Issued) next(c Chain, now time.Time, fresh bool) Issued {
 	now = now.Truncate(time.Second)
 	out := Issued{
-		Trusts: map[Fingerprint]time.Time{}, Signer: c.Signer(), SignerSince: now, Joined: i.Joined,
+		Trusts: map[Fingerprint]time.Time{}, ListSince: i.ListSince, Signer: c.Signer(), SignerSince: now, Joined: i.Joined,
 		Serial: c.Serial(), NotBefore: c.Intermediate.NotBefore, NotAfter: c.Intermediate.NotAfter,
 	}
 	if i.joining() && fresh {
@@ -154,6 +155,9 @@ func (i Issued) next(c Chain, now time.Time, fresh bool) Issued {
 			out.Trusts[fingerprint] = since
 		}
 	}
+	if !maps.EqualFunc(out.Trusts, i.Trusts, time.Time.Equal) {
+		out.ListSince = now
+	}
 	return out
 }
 
@@ -165,6 +169,7 @@ func (i Issued) tags() map[string]string {
 	tags := map[string]string{
 		tagTrusts: strings.Join(trusts, ","),
 		tagSigner: fmt.Sprintf("%s@%d", short(i.Signer), i.SignerSince.Unix()),
+		tagList:   strconv.FormatInt(i.ListSince.Unix(), 10),
 	}
 	if !i.Joined.IsZero() {
 		tags[tagJoined] = strconv.FormatInt(i.Joined.Unix(), 10)
@@ -177,7 +182,7 @@ func (i Issued) tags() map[string]string {
 func issuedOf(c Chain, tags map[string]string) Issued {
 	made := c.Intermediate.NotBefore.Add(clockSkew)
 	out := Issued{
-		Trusts: map[Fingerprint]time.Time{}, Signer: c.Signer(), SignerSince: made,
+		Trusts: map[Fingerprint]time.Time{}, ListSince: made, Signer: c.Signer(), SignerSince: made,
 		Serial: c.Serial(), NotBefore: c.Intermediate.NotBefore, NotAfter: c.Intermediate.NotAfter,
 	}
 	for _, fingerprint := range c.Fingerprints() {
@@ -193,6 +198,9 @@ func issuedOf(c Chain, tags map[string]string) Issued {
 	}
 	if of, since, ok := parseSince(tags[tagSigner]); ok && of == short(out.Signer) {
 		out.SignerSince = since
+	}
+	if seconds, err := strconv.ParseInt(tags[tagList], 10, 64); err == nil {
+		out.ListSince = time.Unix(seconds, 0).UTC()
 	}
 	if seconds, err := strconv.ParseInt(tags[tagJoined], 10, 64); err == nil {
 		out.Joined = time.Unix(seconds, 0).UTC()
