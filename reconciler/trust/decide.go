@@ -310,12 +310,6 @@ func (m Observed) trusts(root Root) (time.Time, bool) {
 	return since, has && m.Issued != nil && !m.provenAt().Before(m.Issued.Trusts[root.Trusts()])
 }
 
-// blank says that the member has no certificates of the network, as far as is
-// known. Its first chain will be the right one, so nothing waits for it.
-func (m Observed) blank() bool {
-	return m.Issued != nil && m.Issued.joining() && len(m.Trusts) == 0 && m.Signer == ""
-}
-
 // known says whether it is known what the others have, for somebody who joins.
 func (r *rotation) known() bool {
 	return slices.ContainsFunc(r.members, func(m Observed) bool { return m.Issued != nil && !m.Issued.joining() }) ||
@@ -376,7 +370,7 @@ func (r *rotation) trustsNew(m Observed) *Blocker {
 	switch {
 	case m.Issued == nil:
 		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
-	case m.blank() || r.passed(m):
+	case r.passed(m):
 		return nil
 	case m.Issued.Trusts[r.new.Trusts()].IsZero():
 		return r.unproven(m, "trust the new root")
@@ -415,8 +409,6 @@ func (r *rotation) signsNew(m Observed) *Blocker {
 	switch {
 	case m.Issued == nil:
 		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
-	case m.blank():
-		return nil
 	case m.Issued.Signer == r.new.Signs() && always && m.Signer == "" && len(m.Trusts) == 0:
 		return nil
 	case m.Issued.Signer != r.new.Signs() || m.Signer != r.new.Signs() || !trusts || m.provenAt().Before(m.Issued.SignerSince):
@@ -434,7 +426,7 @@ func (r *rotation) trustsOnlyNew(m Observed) *Blocker {
 	if m.Issued == nil {
 		return r.block(m, BlockedUnknown, "what the vault has for it is not known yet")
 	}
-	if _, trusts := m.trusts(r.new); m.blank() || trusts && !r.trustsOld(m.Trusts) && !r.trustsOld(m.Issued.Trusts) {
+	if _, trusts := m.trusts(r.new); trusts && !r.trustsOld(m.Trusts) && !r.trustsOld(m.Issued.Trusts) {
 		return nil
 	}
 	return r.unproven(m, "trust the new root only")

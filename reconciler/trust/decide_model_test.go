@@ -196,7 +196,7 @@ func (w *model) issue(m *modelMember, target Target) {
 		}
 	}
 	chain.Intermediate.SerialNumber = serialNumber()
-	m.issued = issuedNext(m.issued, chain, w.clock())
+	m.issued = m.issued.next(chain, w.clock(), len(m.workloads) == 0)
 	m.vault = want
 	w.note("%s gets %v by %d", m.name, want.trusts, want.signer)
 }
@@ -213,8 +213,6 @@ func (w *model) checkSigner(m *modelMember, signer int) {
 		}
 	}
 }
-
-func issuedNext(i Issued, c Chain, now time.Time) Issued { return i.next(c, now, true) }
 
 // prove asks the replicas, restarts proxies where that is asked for, and writes
 // the status, unless it dies before.
@@ -364,6 +362,17 @@ func (w *model) happen(emergency bool) {
 		i := w.rand.IntN(len(w.members))
 		w.note("%s leaves", w.members[i].name)
 		w.members = slices.Delete(w.members, i, i+1)
+	case w.chance(0.002):
+		// The cluster stays, with all that runs there; its documents begin anew.
+		m := w.members[w.rand.IntN(len(w.members))]
+		if !m.reachable || len(m.vault.trusts) == 0 || !slices.Equal(m.vault.trusts, m.secret.trusts) ||
+			!slices.Equal(m.secret.trusts, m.replicas[0].trusts) || !slices.Equal(m.secret.trusts, m.replicas[1].trusts) {
+			return
+		}
+		w.joined++
+		w.note("%s is called m%d", m.name, w.joined)
+		m.name, m.issued, m.vault, m.lost = fmt.Sprint("m", w.joined), Issued{}, modelChain{}, false
+		m.status = Observed{Member: m.name}
 	case w.chance(0.004):
 		w.policy.Rotation = []Rotation{RotationProceed, RotationProceed, RotationHold, RotationBack}[w.rand.IntN(4)]
 		w.policy.RotationSince = w.clock()

@@ -48,7 +48,7 @@ const (
 )
 
 // errNoRoot says that a root has to be imported first.
-var errNoRoot = errors.New("it has no root yet, and its roots are signed by your PKI: " +
+var errNoRoot = errors.New("its roots are signed by your PKI, and this one is not there yet: " +
 	"isthmus trust csr gives the request, isthmus trust import takes the answer")
 
 // Roots returns the network's roots, in order of generation, and makes the first
@@ -85,7 +85,11 @@ func (a *Authority) MakeRoot(ctx context.Context, policy Policy, after Root) (Ro
 	n.until = time.Time{}
 	err := a.readRoots(ctx, policy.Network, n)
 	if err == nil && len(n.roots) == after.Generation {
-		err = a.makeRoot(ctx, policy, n)
+		if policy.External {
+			err = errNoRoot
+		} else {
+			err = a.makeRoot(ctx, policy, n)
+		}
 	}
 	if err == nil && len(n.roots) <= after.Generation {
 		err = fmt.Errorf("generation %d is not in the vault", after.Generation)
