@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -79,7 +81,7 @@ func Start(o Options) (*Emulator, error) {
 		objects: map[string]*object{}, calls: map[string]int{}, answers: map[int]int{}, windows: map[string][]spent{},
 	}
 	e.roots.AppendCertsFromPEM(ca)
-	e.server = &http.Server{Handler: http.HandlerFunc(e.serve), ReadHeaderTimeout: time.Minute}
+	e.server = &http.Server{Handler: http.HandlerFunc(e.serve), ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)} // faults are meant
 	go func() {
 		defer close(e.done)
 		_ = e.server.Serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}))

@@ -68,7 +68,7 @@ func TestAnswers(t *testing.T) {
 		says string
 	}{
 		{"no connection", emulator.Faults{Down: true}, "get", trust.VaultUnavailable, "no connection"},
-		{"slow", emulator.Faults{Latency: time.Minute}, "sign", trust.VaultUnavailable, "no answer in time"},
+		{"slow", emulator.Faults{Latency: time.Hour}, "sign", trust.VaultUnavailable, "no answer in time"},
 		{"an error of the service", emulator.Faults{Status: 500, Code: "InternalServerError"}, "put", trust.VaultUnavailable, "answers 500"},
 		{"not available", emulator.Faults{Status: 503, Code: "ServiceUnavailable"}, "sign", trust.VaultUnavailable, "answers 503"},
 		{"half an answer to a read", emulator.Faults{Truncate: true}, "get", trust.VaultUnavailable, "broke off"},
@@ -96,7 +96,11 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(tt.why, func(t *testing.T) {
 			t.Parallel()
-			e, v, key := filled(t, emulator.Options{}, func(o *Options) { o.Timeout = 4 * time.Second })
+			e, v, key := filled(t, emulator.Options{}, func(o *Options) {
+				if o.Timeout = time.Minute; tt.faults.Latency > 0 {
+					o.Timeout = 2 * time.Second
+				}
+			})
 			if tt.faults.Status == 307 {
 				tt.faults.Code = "Moved"
 			}
@@ -160,11 +164,11 @@ func TestThrottled(t *testing.T) {
 	}
 	throttled.RetryAfter, throttled.Times = time.Minute, 0
 	e.Break(throttled)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	err := sign(ctx, key)
 	refused := (*trust.VaultError)(nil)
-	if !errors.As(err, &refused) || refused.Reason != trust.VaultThrottled || refused.RetryAfter < 50*time.Second {
+	if !errors.As(err, &refused) || refused.Reason != trust.VaultThrottled || refused.RetryAfter < 20*time.Second {
 		t.Fatalf("no time to wait: %v", err)
 	}
 	calls := e.Calls("keys/sign")

@@ -39,7 +39,7 @@ func open(t testing.TB, e *emulator.Emulator, change ...func(*Options)) *Vault {
 			Kind: v1alpha1.AzureServicePrincipal, ClientID: azuretest.Client, TenantID: azuretest.Tenant,
 			Secret: map[string][]byte{"clientSecret": []byte(s3cret)},
 		},
-		Timeout: 20 * time.Second,
+		Timeout: 3 * time.Minute, // a machine that is busy takes its time to make RSA keys
 	}
 	for _, change := range change {
 		change(&o)
