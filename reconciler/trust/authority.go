@@ -212,8 +212,11 @@ func (a *Authority) issue(ctx context.Context, r Request, roots []Root, m *membe
 			return m.chain, errors.Join(m.verify(a.now()), m.err)
 		}
 		chain, err := a.make(ctx, r, *want, m)
+		if err == nil {
+			return chain, nil
+		}
 		if again || !errors.Is(err, ErrExists) {
-			return chain, err
+			return Chain{}, fmt.Errorf("%s: %w", want.why, err)
 		}
 		// Another replica was first: what it made is what the member gets.
 		m.known = false
