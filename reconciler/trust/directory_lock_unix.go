@@ -12,7 +12,7 @@ import (
 func lockFile(file *os.File) error {
 	for {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
-		if err != syscall.EINTR { //nolint:errorlint // a system call returns the number itself
+		if err != syscall.EINTR {
 			return err
 		}
 	}
