@@ -217,10 +217,11 @@ type rotation struct {
 	members []Observed
 	now     time.Time
 
-	all  []Root
-	used []Root // what members have, or may have
-	old  []Root // of them, those that go
-	new  Root   // the one that stays
+	all     []Root
+	signing map[Fingerprint]bool // roots that sign for some member, issued or proven
+	used    []Root               // what members have, or may have
+	old     []Root               // of them, those that go
+	new     Root                 // the one that stays
 
 	trusts, signs bool // gates: all trust the new root; all are signed by it
 	started       bool // some member signs by the new root
@@ -232,7 +233,13 @@ type rotation struct {
 
 // observe finds the roots that are in use, the way to go and how far it is.
 func observe(policy Policy, roots []Root, members []Observed, now time.Time) *rotation {
-	r := &rotation{policy: policy, members: members, now: now, all: roots, held: policy.Rotation == RotationHold}
+	r := &rotation{policy: policy, members: members, now: now, all: roots, signing: map[Fingerprint]bool{}, held: policy.Rotation == RotationHold}
+	for _, m := range members {
+		r.signing[m.Signer] = true
+		if m.Issued != nil {
+			r.signing[m.Issued.Signer] = true
+		}
+	}
 	for _, root := range roots {
 		if slices.ContainsFunc(members, func(m Observed) bool { return r.uses(m, root) }) {
 			r.used = append(r.used, root)
@@ -570,7 +577,7 @@ func (r *rotation) shouldTrust(m Observed, root Root, has bool) bool {
 	case trustsNew && !r.trustsOld(m.Issued.Trusts):
 		return has // it is done with the old ones
 	}
-	return has || r.inForce(root)
+	return has || r.signing[root.Signs()]
 }
 
 // joiner is what a member should have that has nothing yet: what the others have.
@@ -586,18 +593,11 @@ func (r *rotation) joiner() Target {
 		return t
 	}
 	for _, root := range r.old {
-		if t.Signer.Generation == r.new.Generation || r.inForce(root) {
+		if t.Signer.Generation == r.new.Generation || r.signing[root.Signs()] {
 			t.Signer = root
 		}
 	}
 	return t
-}
-
-// inForce says whether a root signs for some member.
-func (r *rotation) inForce(root Root) bool {
-	return slices.ContainsFunc(r.members, func(m Observed) bool {
-		return m.Signer == root.Signs() || m.Issued != nil && m.Issued.Signer == root.Signs()
-	})
 }
 
 func (r *rotation) signer(fingerprint Fingerprint) (Root, bool) {
