@@ -72,11 +72,16 @@ func Start(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare the way to the API server: %w", err)
 	}
+	config.NextProtos = []string{"http/1.1"}
+	upgrades, err := rest.TransportFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("prepare upgrades of connections: %w", err)
+	}
 	target, err := url.Parse(config.Host)
 	if err != nil {
 		return nil, fmt.Errorf("read the address of the API server: %w", err)
 	}
-	p := &Proxy{seed: o.Seed, upstream: forward(target, transport)}
+	p := &Proxy{seed: o.Seed, upstream: forward(target, transport, upgrades)}
 	if p.seed == 0 {
 		p.seed = mathrand.Uint64()
 	}
@@ -271,9 +276,9 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // forward passes calls on to the API server. Where that does not answer, the
 // client's connection breaks: the proxy has no answers of its own.
-func forward(target *url.URL, transport http.RoundTripper) http.Handler {
+func forward(target *url.URL, transport, upgrades http.RoundTripper) http.Handler {
 	return &httputil.ReverseProxy{
-		Transport:     transport,
+		Transport:     eitherTransport{transport, upgrades},
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
@@ -285,4 +290,15 @@ func forward(target *url.URL, transport http.RoundTripper) http.Handler {
 			}
 		},
 	}
+}
+
+// eitherTransport takes calls that become something else, as kubectl port-forward
+// does, over HTTP/1.1: HTTP/2 has no such thing.
+type eitherTransport struct{ calls, upgrades http.RoundTripper }
+
+func (t eitherTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("Upgrade") != "" {
+		return t.upgrades.RoundTrip(r)
+	}
+	return t.calls.RoundTrip(r)
 }
