@@ -34,7 +34,8 @@ type Write = Request
 func (c *Cluster) AuditLog() string { return c.log("audit") }
 
 // Writes returns, in order, the writes for which match is true, nil for all.
-// Events and Leases count too; dry runs are marked.
+// Events and Leases count too; dry runs are marked. Forwarded ports and tokens do
+// not count: nothing of them is stored.
 func (c *Cluster) Writes(match func(Write) bool) ([]Write, error) {
 	return c.Requests(func(r Request) bool { return r.writes() && (match == nil || match(r)) })
 }
@@ -81,7 +82,7 @@ func (r Request) writes() bool {
 	case "get", "list", "watch":
 		return false
 	}
-	return true
+	return r.Subresource != "portforward" && (r.Resource != "serviceaccounts" || r.Subresource != "token")
 }
 
 func parseRequest(line []byte) (request Request, id string, err error) {

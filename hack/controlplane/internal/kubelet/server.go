@@ -81,8 +81,8 @@ func (r *Runner) PortForward(ctx context.Context, name, _ string, port int32, st
 		_, _ = io.Copy(server, stream)
 		_ = server.Close()
 	}()
-	// Closed by the other direction: the client is gone.
-	if _, err = io.Copy(stream, server); errors.Is(err, net.ErrClosed) {
+	// Closed by the other direction, or not taken any more: the client is gone.
+	if _, err = io.Copy(stream, server); errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
