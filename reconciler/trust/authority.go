@@ -131,9 +131,12 @@ func (e *SkewError) Error() string {
 		", more than five minutes: nothing is signed by it; set the clock"
 }
 
-// clock refuses to go on with a clock that is off.
-func (a *Authority) clock() error {
-	for _, clock := range a.clocks {
+// clock refuses to go on with a clock that is off, from others or from a member's.
+func (a *Authority) clock(member Clock) error {
+	for _, clock := range append(slices.Clip(a.clocks), member) {
+		if clock == nil {
+			continue
+		}
 		if skew, known := clock.Skew(); known && skew.Abs() > maxSkew {
 			return &SkewError{Skew: skew}
 		}
@@ -165,6 +168,9 @@ type Request struct {
 	// ReplaceIssuedBefore replaces an intermediate that was issued before it, beside
 	// what the policy says; zero: none.
 	ReplaceIssuedBefore time.Time
+	// Clock of the member, if it tells: nothing is signed for it by a clock that is
+	// off from its own.
+	Clock Clock
 }
 
 // Issue returns the member's chain, and makes what is missing or to be replaced of
@@ -332,7 +338,7 @@ func follows(has Chain, target Target, trusts []*x509.Certificate) error {
 func (a *Authority) make(ctx context.Context, r Request, want change, m *memberState) (Chain, error) {
 	// Also another list of roots is a matter of time: certificates of the old root
 	// may not have run out yet.
-	if err := a.clock(); err != nil {
+	if err := a.clock(r.Clock); err != nil {
 		return Chain{}, err
 	}
 	chain := m.chain

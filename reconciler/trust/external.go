@@ -111,7 +111,7 @@ func (a *Authority) importRoot(ctx context.Context, policy Policy, n *networkSta
 	if !policy.External {
 		return Root{}, errNotExternal
 	}
-	if err := a.clock(); err != nil {
+	if err := a.clock(nil); err != nil {
 		return Root{}, err
 	}
 	certificates, err := decodeCertificates(data)

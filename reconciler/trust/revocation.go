@@ -176,7 +176,7 @@ func (a *Authority) lists(ctx context.Context, policy Policy, roots []Root) ([]b
 			out = append(out, has.PEM...)
 			continue
 		}
-		if err := a.clock(); err != nil {
+		if err := a.clock(nil); err != nil {
 			return nil, err
 		}
 		list, err := a.list(ctx, root, entries, max(has.Number+1, now.Unix()), now)

@@ -160,7 +160,7 @@ func decodeRoot(name string, generation int, document Document) (Root, error) {
 // makeRoot makes the next generation and keeps it, unless another replica was
 // first; then that one is taken.
 func (a *Authority) makeRoot(ctx context.Context, policy Policy, n *networkState) error {
-	if err := a.clock(); err != nil {
+	if err := a.clock(nil); err != nil {
 		return err
 	}
 	generation := len(n.roots) + 1

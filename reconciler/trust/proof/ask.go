@@ -41,8 +41,9 @@ const (
 	audience = "istio-ca"
 	// port of istiod's CA.
 	port = 15012
-	// rootsName is the ConfigMap that istiod writes into every namespace.
-	rootsName, rootsKey = "istio-ca-root-cert", "root-cert.pem"
+	// RootsName is the ConfigMap that istiod writes into every namespace.
+	RootsName = "istio-ca-root-cert"
+	rootsKey  = "root-cert.pem"
 	// tokenLife is the shortest that Kubernetes gives; the certificate that is asked
 	// for lives as long, and nobody keeps its key.
 	tokenLife = 10 * time.Minute
@@ -51,6 +52,9 @@ const (
 	// maxRoots bounds what is read as certificates, in bytes.
 	maxRoots = 256 << 10
 )
+
+// ErrForeign says that an istiod has a CA of its own making, or of another network.
+var ErrForeign = errors.New("its own certificate is not from a root of the network: it has made a CA itself, or has one of another network")
 
 // Question says whom to ask.
 type Question struct {
@@ -72,6 +76,9 @@ func Ask(ctx context.Context, m *member.Member, q Question) (Answer, error) {
 	a.Published, a.PublishedErr = published(ctx, m, q.Namespace)
 	if reason := member.ReasonOf(a.PublishedErr); reason != "" && reason != member.Unclassified {
 		return a, a.PublishedErr
+	}
+	if a.PublishedErr != nil {
+		return a, nil // nothing could be proven
 	}
 	token, err := tokenOf(ctx, m, q.Namespace)
 	if member.ReasonOf(err) == member.AccessDenied {
@@ -119,17 +126,17 @@ func istiods(ctx context.Context, m *member.Member, namespace string) ([]string,
 
 // published are the roots that istiod gives to a namespace.
 func published(ctx context.Context, m *member.Member, namespace string) ([]*x509.Certificate, error) {
-	raw, err := m.REST.Get().AbsPath("api", "v1", "namespaces", namespace, "configmaps", rootsName).DoRaw(ctx)
+	raw, err := m.REST.Get().AbsPath("api", "v1", "namespaces", namespace, "configmaps", RootsName).DoRaw(ctx)
 	if err != nil {
-		return nil, member.Wrap("read ConfigMap "+rootsName, err)
+		return nil, member.Wrap("read ConfigMap "+RootsName, err)
 	}
 	var config corev1.ConfigMap
 	if err := json.Unmarshal(raw, &config); err != nil {
-		return nil, fmt.Errorf("read ConfigMap %s: %w", rootsName, err)
+		return nil, fmt.Errorf("read ConfigMap %s: %w", RootsName, err)
 	}
 	roots, err := certificates(config.Data[rootsKey])
 	if err != nil {
-		return nil, fmt.Errorf("read ConfigMap %s: %w", rootsName, err)
+		return nil, fmt.Errorf("read ConfigMap %s: %w", RootsName, err)
 	}
 	return roots, nil
 }
@@ -188,7 +195,7 @@ func dial(ctx context.Context, m *member.Member, q Question, pod string) (net.Co
 	}
 	_ = conn.Close()
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
-		return nil, fmt.Errorf("its own certificate is not from a root of the network: it has made a CA itself, or has one of another network")
+		return nil, ErrForeign
 	}
 	return nil, fmt.Errorf("connect to its CA: %w", err)
 }

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,12 +35,17 @@ type Answer struct {
 
 // Finding is what is proven of a member.
 type Finding struct {
-	// Roots that all of its replicas have workloads trust; none when that is not
-	// proven.
+	// Roots that all replicas have workloads trust, and namespaces are given too;
+	// none when that was not heard.
 	Roots []*x509.Certificate
-	// Issuer is the CA that all of its replicas sign with; nil when that is not
-	// proven.
+	// Some are roots that are given anywhere.
+	Some []*x509.Certificate
+	// Issuer is the CA that all replicas sign with; nil when they differ, or that was
+	// not heard.
 	Issuer *x509.Certificate
+	// Foreign says that an istiod has a CA that is none of the network's: what was
+	// proven before is not so any more.
+	Foreign bool
 	// Why not all is proven; empty when it is. Without times and counts, so that it
 	// does not change from one look to the next.
 	Why string
@@ -51,29 +57,40 @@ func (a Answer) Judge(now time.Time) Finding {
 		return Finding{Why: fmt.Sprintf("read the roots that istiod publishes: %v", a.PublishedErr)}
 	}
 	if a.Denied != "" {
-		return Finding{Roots: a.Published, Why: fmt.Sprintf("which CA istiod signs with is not proven, for lack of the right to %s: isthmus member rbac gives it", a.Denied)}
+		return Finding{Roots: a.Published, Some: a.Published,
+			Why: fmt.Sprintf("which CA istiod signs with is not proven, for lack of the right to %s: isthmus member rbac gives it", a.Denied)}
 	}
 	if len(a.Replicas) == 0 {
 		return Finding{Why: "no istiod runs"}
 	}
 	for _, r := range a.Replicas {
 		if why := r.wrong(now); why != "" {
-			return Finding{Why: fmt.Sprintf("%s: %s", r.Pod, why)}
+			return Finding{Foreign: r.Err == nil || errors.Is(r.Err, ErrForeign), Why: fmt.Sprintf("%s: %s", r.Pod, why)}
 		}
 	}
+	return a.compare()
+}
+
+// compare puts together what replicas said that can all be believed.
+func (a Answer) compare() Finding {
 	first := a.Replicas[0]
-	for _, r := range a.Replicas[1:] {
-		switch {
-		case !r.Chain[1].Equal(first.Chain[1]):
-			return Finding{Why: fmt.Sprintf("%s signs with another CA than %s", r.Pod, first.Pod)}
-		case !sameRoots(r.Roots, first.Roots):
-			return Finding{Why: fmt.Sprintf("%s gives other roots than %s", r.Pod, first.Pod)}
+	f := Finding{Roots: a.Published, Some: a.Published, Issuer: first.Chain[1]}
+	if !sameRoots(a.Published, first.Roots) {
+		f.Why = "the ConfigMap istio-ca-root-cert has other roots than istiod gives"
+	}
+	for _, r := range a.Replicas {
+		if !sameRoots(r.Roots, first.Roots) {
+			f.Why = fmt.Sprintf("%s gives other roots than %s", r.Pod, first.Pod)
+		}
+		f.Roots = slices.DeleteFunc(slices.Clone(f.Roots), func(root *x509.Certificate) bool { return !slices.ContainsFunc(r.Roots, root.Equal) })
+		f.Some = append(slices.Clip(f.Some), r.Roots...)
+	}
+	for _, r := range a.Replicas {
+		if !r.Chain[1].Equal(first.Chain[1]) {
+			f.Issuer, f.Why = nil, fmt.Sprintf("%s signs with another CA than %s", r.Pod, first.Pod)
 		}
 	}
-	if !sameRoots(a.Published, first.Roots) {
-		return Finding{Why: "the ConfigMap istio-ca-root-cert has other roots than istiod gives"}
-	}
-	return Finding{Roots: first.Roots, Issuer: first.Chain[1]}
+	return f
 }
 
 // wrong is why a replica proves nothing; empty when it does.

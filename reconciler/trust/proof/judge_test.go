@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -70,6 +71,9 @@ func TestJudge(t *testing.T) {
 		roots  int
 		issuer *x509.Certificate
 		why    string
+		// foreign, and how many roots are given anywhere; 0: as many as roots.
+		foreign bool
+		some    int
 	}{
 		{reason: "one replica", answer: Answer{Replicas: []Replica{fine}, Published: both}, roots: 2, issuer: underA.certificate},
 		{reason: "two that agree, with leaves of their own", roots: 2, issuer: underA.certificate,
@@ -77,32 +81,34 @@ func TestJudge(t *testing.T) {
 		{reason: "nobody runs", answer: Answer{Published: both}, why: "no istiod runs"},
 		{reason: "one that does not answer", why: "istiod-2: silence",
 			answer: Answer{Published: both, Replicas: []Replica{fine, with(func(r *Replica) { r.Err = errors.New("silence") })}}},
-		{reason: "another intermediate, with the same name and root", why: "istiod-2 signs with another CA than istiod-1",
+		{reason: "one that has made itself a CA", foreign: true, why: "it has made a CA itself",
+			answer: Answer{Published: both, Replicas: []Replica{fine, with(func(r *Replica) { r.Err = ErrForeign })}}},
+		{reason: "another intermediate, with the same name and root", roots: 2, why: "istiod-2 signs with another CA than istiod-1",
 			answer: Answer{Published: both, Replicas: []Replica{fine, with(func(r *Replica) { r.Chain = list{other.certificate, alsoA.certificate} })}}},
-		{reason: "other roots", why: "istiod-2 gives other roots",
+		{reason: "other roots", roots: 1, some: 2, issuer: underA.certificate, why: "istiod-2 gives other roots",
 			answer: Answer{Published: both, Replicas: []Replica{fine, with(func(r *Replica) { r.Roots = list{a.certificate} })}}},
-		{reason: "a ConfigMap that has not followed", why: "istio-ca-root-cert has other roots",
+		{reason: "a ConfigMap that has not followed", roots: 1, some: 2, issuer: underA.certificate, why: "istio-ca-root-cert has other roots",
 			answer: Answer{Published: list{a.certificate}, Replicas: []Replica{fine}}},
 		{reason: "a ConfigMap that cannot be read", why: "publishes: gone",
 			answer: Answer{PublishedErr: errors.New("gone"), Replicas: []Replica{fine}}},
-		{reason: "a chain to a root that is not given", why: "does not lead to the roots",
+		{reason: "a chain to a root that is not given", foreign: true, why: "does not lead to the roots",
 			answer: Answer{Published: list{a.certificate}, Replicas: []Replica{with(func(r *Replica) {
 				r.Chain, r.Roots = list{ofB.certificate, underB.certificate}, list{a.certificate}
 			})}}},
-		{reason: "a chain of another CA", why: "did not sign that",
+		{reason: "a chain of another CA", foreign: true, why: "did not sign that",
 			answer: Answer{Published: both, Replicas: []Replica{with(func(r *Replica) { r.Chain = list{leaf.certificate, underB.certificate} })}}},
 		{reason: "signed by the root itself", roots: 1, issuer: a.certificate,
 			answer: Answer{Published: list{a.certificate}, Replicas: []Replica{with(func(r *Replica) {
 				direct := issue(t, "leaf", false, &a)
 				r.Chain, r.Roots = list{direct.certificate, a.certificate}, list{a.certificate}
 			})}}},
-		{reason: "no issuer in the answer", why: "without that of its issuer",
+		{reason: "no issuer in the answer", foreign: true, why: "without that of its issuer",
 			answer: Answer{Published: both, Replicas: []Replica{with(func(r *Replica) { r.Chain = list{leaf.certificate} })}}},
-		{reason: "a CA where a leaf should be", why: "it signed a CA",
+		{reason: "a CA where a leaf should be", foreign: true, why: "it signed a CA",
 			answer: Answer{Published: both, Replicas: []Replica{with(func(r *Replica) { r.Chain = list{underA.certificate, a.certificate} })}}},
-		{reason: "no roots", why: "it gives no roots",
+		{reason: "no roots", foreign: true, why: "it gives no roots",
 			answer: Answer{Published: both, Replicas: []Replica{with(func(r *Replica) { r.Roots = nil })}}},
-		{reason: "expired", at: now.Add(2 * time.Hour), why: "expired",
+		{reason: "expired", at: now.Add(2 * time.Hour), foreign: true, why: "expired",
 			answer: Answer{Published: both, Replicas: []Replica{fine}}},
 		{reason: "without rights, the ConfigMap tells of roots", roots: 2, why: "for lack of the right to create tokens",
 			answer: Answer{Published: both, Denied: "create tokens"}},
@@ -114,6 +120,9 @@ func TestJudge(t *testing.T) {
 		got := tt.answer.Judge(at)
 		if len(got.Roots) != tt.roots || got.Issuer != tt.issuer && !got.Issuer.Equal(tt.issuer) {
 			t.Errorf("%s: %d roots, issuer %v: %s", tt.reason, len(got.Roots), got.Issuer, got.Why)
+		}
+		if some := cmp.Or(tt.some, tt.roots); got.Foreign != tt.foreign || len(identities(got.Some)) != some {
+			t.Errorf("%s: foreign %v, %d roots anywhere, want %d", tt.reason, got.Foreign, len(identities(got.Some)), some)
 		}
 		if tt.why == "" && got.Why != "" || !strings.Contains(got.Why, tt.why) {
 			t.Errorf("%s: why %q, want %q", tt.reason, got.Why, tt.why)
