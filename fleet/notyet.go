@@ -14,25 +14,11 @@ type later[T any] struct {
 }
 
 var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
-	{"spec.trust.vault.type", "a Key Vault is rendered for, but the reconciler refuses the commit", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Vault.Type == v1alpha1.VaultDirectory
+	{"spec.trust.root.emergency", "the root CA is replaced with the waits of any other replacement", func(s *v1alpha1.ApplicationNetworkSpec) bool {
+		return !s.Trust.Root.Emergency
 	}},
-	{"spec.trust.root.rotateAt", "the root CA is not replaced yet", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Root.RotateAt == defaultRotateAt
-	}},
-	{"spec.trust.root.key", "a root CA has a key of the kind ECDSA-P256", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Root.Key == v1alpha1.RootKey{Algorithm: v1alpha1.KeyECDSAP256}
-	}},
-	{"spec.trust.root.issuer", "the root CA signs itself", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Root.Issuer == v1alpha1.RootSelfSigned
-	}},
-	{"spec.trust.root.replaceIssuedBefore", "the root CA is not replaced yet", nil},
-	{"spec.trust.root.rotation", "the root CA is not replaced yet", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Root.Rotation == v1alpha1.RotationProceed
-	}},
-	{"spec.trust.intermediate.replaceIssuedBefore", "members' CAs are replaced at rotateAt only", nil},
 	{"spec.trust.delivery.mode", "the reconciler writes the Secret into the member", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Delivery.Mode == v1alpha1.DeliveryDirect
+		return s.Trust.Delivery.Mode != v1alpha1.DeliverySecretProviderClass
 	}},
 	{"spec.trust.revocation", "certificates are good until they expire", func(s *v1alpha1.ApplicationNetworkSpec) bool {
 		return s.Trust.Revocation == v1alpha1.RevocationDisabled
@@ -41,7 +27,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{
-	{"spec.trust.replaceIssuedBefore", "the member's CA is replaced at rotateAt only", nil},
 	{"spec.trust.revokeIssuedBefore", "certificates are good until they expire", nil},
 	{"spec.maintenanceWindows", "the member changes at any time", nil},
 	{"spec.controlPlane.placement", "a control plane in another member is rendered, but the reconciler refuses the commit", func(s *v1alpha1.MemberSpec) bool {

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
@@ -23,6 +24,13 @@ type access struct {
 	namespace string // of isthmus on the hub
 	options   member.Options
 	azure     *member.Azure
+}
+
+func newAccess(manager ctrl.Manager, o Options) *access {
+	return &access{
+		hub: manager.GetAPIReader(), self: manager.GetConfig(), namespace: o.Namespace, options: o.Member,
+		azure: member.NewAzure(o.Member),
+	}
 }
 
 // credentials are what a connection to one member is made from.

@@ -44,6 +44,8 @@ type connection struct {
 	under *underWay
 	// identity of the cluster, see identify.
 	identity identity
+	// proof is when to ask its istiods. Only the member's own reconcile uses it.
+	proof proofPace
 }
 
 // step is what a member needs.

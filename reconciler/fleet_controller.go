@@ -39,6 +39,7 @@ type fleetReconciler struct {
 	events record.EventRecorder
 	looker looker
 	store  *store
+	ledger *ledger
 	// changed wakes the controller of members.
 	changed func(fleet types.NamespacedName, members []string)
 	now     func() time.Time
@@ -267,6 +268,7 @@ func (r *fleetReconciler) reportNetworks(ctx context.Context, f *v1alpha1.Fleet,
 			}
 		}
 		network.Status.Members = int32(len(mine))
+		r.reportTrust(ctx, f, network)
 		network.Status.ObservedGeneration = network.Generation
 		setConditions(network, status.Network{Accepted: outcome.Accepted, Members: summaries(mine)}.Conditions(), network.Generation)
 		if err := writeStatus(ctx, r.Client, before, network); client.IgnoreNotFound(err) != nil {
@@ -274,6 +276,26 @@ func (r *fleetReconciler) reportNetworks(ctx context.Context, f *v1alpha1.Fleet,
 		}
 	}
 	return nil
+}
+
+// reportTrust puts into a network's status where its CAs are. What is not known at
+// the moment stays as it was.
+func (r *fleetReconciler) reportTrust(ctx context.Context, f *v1alpha1.Fleet, network *v1alpha1.ApplicationNetwork) {
+	key := client.ObjectKeyFromObject(f)
+	a := r.store.fleet(key)
+	if a == nil || a.network(network.Name) == nil || network.Status.Members == 0 {
+		return
+	}
+	p, failure := r.ledger.where(ctx, following{network: a.network(network.Name), fleet: key, elsewhere: a.others[network.Name]}, nil)
+	if failure != nil {
+		return
+	}
+	before := network.Status.Trust
+	network.Status.Trust = networkStatus(p.Decision, p.roots)
+	observeNetwork(network)
+	if is := network.Status.Trust; before == nil || before.Step != is.Step {
+		r.events.Eventf(network, corev1.EventTypeNormal, ReasonTrustStep, "root CA: %s: %s", is.Step, is.Why)
+	}
 }
 
 // summaries tells what the fleet needs to know of its members. A member whose

@@ -167,15 +167,8 @@ func (l looker) render(ctx context.Context, repository *source.Repository, f *v1
 }
 
 // notDelivered refuses what renders and cannot be delivered whole: an istiod in
-// another member waits for Secrets that nobody makes yet, and another vault in
-// place of Azure's would make another root.
+// another member waits for Secrets that nobody makes yet.
 func notDelivered(f *fleet.Fleet, only string) *status.Failure {
-	for _, network := range f.Networks {
-		if network.Spec.Trust.Vault.Type == v1alpha1.VaultKeyVault {
-			return &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
-				Message: fmt.Sprintf("network %q has its CA in a Key Vault, which cannot be used yet: use a vault of type Directory", network.Name)}
-		}
-	}
 	for _, member := range f.Members {
 		if only != "" && member.Name != only {
 			continue

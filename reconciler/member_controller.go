@@ -39,7 +39,7 @@ type memberReconciler struct {
 	client.Client
 	events      record.EventRecorder
 	store       *store
-	authority   *trust.Authority
+	ledger      *ledger
 	connections *connections
 	fullCompare time.Duration
 	now         func() time.Time
@@ -51,15 +51,12 @@ type memberReconciler struct {
 	claims sync.Mutex
 }
 
-func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, store *store, authority *trust.Authority, wake chan<- event.GenericEvent) *memberReconciler {
+func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, access *access, wake chan<- event.GenericEvent) *memberReconciler {
 	return &memberReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: as for fleets.
-		store:  store, authority: authority,
-		connections: newConnections(ctx, &access{
-			hub: manager.GetAPIReader(), self: manager.GetConfig(), namespace: o.Namespace, options: o.Member,
-			azure: member.NewAzure(o.Member),
-		}, o, wake),
+		store:  store, ledger: ledger,
+		connections: newConnections(ctx, access, o, wake),
 		fullCompare: o.FullCompare,
 		now:         time.Now,
 		live:        manager.GetAPIReader(),
@@ -135,19 +132,29 @@ func (r *memberReconciler) again(outcome status.Member, within time.Duration) (c
 	return ctrl.Result{RequeueAfter: after}, nil
 }
 
+// sooner is the shorter of two waits, of which zero is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // deliver connects, makes the member's CA and applies what is due.
 func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want desired, outcome status.Member, report *report) status.Member {
 	c, failure := r.connect(ctx, m, meshOf(want.network), outcome, report)
 	if failure != nil {
+		r.noteUnreached(ctx, m, want)
 		outcome.Failure = failure
 		return outcome
 	}
-	chain, err := r.authority.Issue(ctx, trustRequest(want.network, m.Name))
-	if err != nil {
-		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
+	given, failure := r.authorize(ctx, c, m, want)
+	if failure != nil {
+		outcome.Failure = failure
 		return outcome
 	}
-	set, err := setOf(want, chain)
+	outcome.Trust.Unavailable = given.unavailable
+	set, err := setOf(want, given.chain)
 	if err != nil {
 		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
 		return outcome
@@ -155,7 +162,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	set.Drift, set.Adopt = driftPolicy(want.network, m), m.Annotations[apply.AdoptAnnotation] == apply.AdoptExisting
 	set.Drift.Hold = c.holds
 	work := c.due(demand{
-		fingerprint: want.bundle.Digest + "/" + chain.String() + "/" + fingerprintOf(set.Drift, set.Adopt),
+		fingerprint: want.bundle.Digest + "/" + given.chain.String() + "/" + fingerprintOf(set.Drift, set.Adopt),
 		requestedAt: m.Annotations[meta.ReconcileRequestAnnotation],
 		handledAt:   m.Status.LastHandledReconcileAt,
 		waiting:     readyIsWaiting(m),
@@ -183,8 +190,10 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		return outcome
 	}
 	if outcome.Failure == nil {
-		report.delivered(want, chain, m)
+		report.delivered(want, given.chain, m)
 	}
+	r.prove(ctx, c, m, given)
+	report.within = sooner(report.within, c.proof.wait(r.now(), m.Status.Trust))
 	return outcome
 }
 
@@ -200,6 +209,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	c.setUnderWay(nil)
 	follow.stop()
 	report.drifted(c, result, work)
+	c.proof.changed(result.Changes)
 	outcome.Objects = len(result.Inventory.Entries)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)
@@ -241,6 +251,7 @@ func (r *memberReconciler) whileCurrent(ctx context.Context, m *v1alpha1.Member,
 func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply.Set, work work, outcome status.Member, report *report) status.Member {
 	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
 	report.drifted(c, result, work)
+	c.proof.changed(result.Changes)
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)
@@ -261,6 +272,7 @@ func (r *memberReconciler) connect(ctx context.Context, m *v1alpha1.Member, mesh
 		return nil, memberFailure(err)
 	}
 	m.Status.KubernetesVersion = is.kubernetes
+	observeSkew(m.Name, c.member)
 	return c, r.claim(ctx, m, string(is.uid), outcome, report)
 }
 
@@ -329,7 +341,10 @@ func setOf(want desired, chain trust.Chain) (apply.Set, error) {
 		Mesh: mesh, Release: want.bundle.Release, Commit: want.commit, Digest: want.bundle.Digest,
 		Objects: want.bundle.Objects,
 	}
-	set.Secrets = append(set.Secrets, secret)
+	// Where the fleet says so, the member gets it from the vault itself.
+	if want.network.Spec.Trust.Delivery.Mode != v1alpha1.DeliveryExternalSecret {
+		set.Secrets = append(set.Secrets, secret)
+	}
 	return set, nil
 }
 

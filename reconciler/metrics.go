@@ -9,6 +9,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/source"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
 // Metrics beside those of controller-runtime and client-go. Labels are members,
@@ -43,6 +44,26 @@ var (
 		Name: "isthmus_ca_cert_expiry_timestamp_seconds",
 		Help: "When the member's CA certificate of a tier expires, Unix time.",
 	}, []string{"member", "tier"})
+	trustProven = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_trust_proven",
+		Help: "1 when the member's istiod is proven to sign with the CA that the member was given, 0 when not.",
+	}, []string{"member"})
+	clockSkew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_member_clock_skew_seconds",
+		Help: "How far the reconciler's clock is ahead of that of the member's API server.",
+	}, []string{"member"})
+	rotationStep = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_trust_rotation_step",
+		Help: "1 for the step that the rotation of a network's root CA is at (Settled, NewRoot, TrustBoth, SignByNew, TrustNew).",
+	}, []string{"network", "step"})
+	rotationBlockers = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_trust_rotation_blocked",
+		Help: "How many members the step of a network's root CA waits for, by reason.",
+	}, []string{"network", "reason"})
+	keyVaultRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "isthmus_keyvault_requests_total",
+		Help: "Calls to Azure Key Vaults, by operation (such as key_sign) and HTTP status, or error.",
+	}, []string{"op", "code"})
 	gitRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "isthmus_git_requests_total",
 		Help: "Looks at repositories, and webhooks, by type (fetch, webhook) and result (ok, a reason).",
@@ -50,7 +71,8 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry)
+	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry,
+		keyVaultRequests, trustProven, clockSkew, rotationStep, rotationBlockers)
 }
 
 // countFetch counts a look at a repository.
@@ -63,10 +85,8 @@ func countFetch(err error) {
 }
 
 func observeMember(m *v1alpha1.Member) {
-	ready := 0.0
-	if c := readyOf(m); c != nil && c.Status == metav1.ConditionTrue {
-		ready = 1
-	}
+	c := readyOf(m)
+	ready := number(c != nil && c.Status == metav1.ConditionTrue)
 	// A member has one release: the series of an older one must go.
 	memberReady.DeletePartialMatch(prometheus.Labels{"member": m.Name})
 	memberReady.WithLabelValues(m.Name, m.Spec.ApplicationNetwork, m.Status.Release).Set(ready)
@@ -74,6 +94,36 @@ func observeMember(m *v1alpha1.Member) {
 	for _, certificate := range m.Status.Certificates {
 		certificateExpiry.WithLabelValues(m.Name, certificate.Tier).Set(float64(certificate.NotAfter.Unix()))
 	}
+	if m.Status.Trust != nil && m.Status.Trust.Issued != nil {
+		trustProven.WithLabelValues(m.Name).Set(number(hasFollowed(m.Status.Trust)))
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func observeSkew(member string, clock trust.Clock) {
+	if skew, known := clock.Skew(); known {
+		clockSkew.WithLabelValues(member).Set(skew.Seconds())
+	}
+}
+
+// observeNetwork tells where a network's root is.
+func observeNetwork(n *v1alpha1.ApplicationNetwork) {
+	forgetNetwork(n.Name)
+	rotationStep.WithLabelValues(n.Name, n.Status.Trust.Step).Set(1)
+	for _, b := range n.Status.Trust.Blockers {
+		rotationBlockers.WithLabelValues(n.Name, b.Reason).Inc()
+	}
+}
+
+func forgetNetwork(name string) {
+	rotationStep.DeletePartialMatch(prometheus.Labels{"network": name})
+	rotationBlockers.DeletePartialMatch(prometheus.Labels{"network": name})
 }
 
 func countDrift(member, reason string) {
@@ -92,7 +142,7 @@ func observeDrift(member string, w work, now time.Time) {
 }
 
 func forgetMember(name string) {
-	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec} {
+	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, trustProven.MetricVec, clockSkew.MetricVec} {
 		vec.DeletePartialMatch(prometheus.Labels{"member": name})
 	}
 }

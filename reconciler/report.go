@@ -57,8 +57,10 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 	if r.steps != nil {
 		m.Status.Leave = r.steps()
 	}
+	outcome.Trust = trustOutcome(m, outcome.Trust.Unavailable)
 	setConditions(m, outcome.Conditions(), m.Generation)
 	announce(r.events, r.written, m)
+	announceTrust(r.events, r.written, m)
 	if err := writeStatus(ctx, r.hub, r.written, m); err != nil {
 		return fmt.Errorf("write status of member %q: %w", m.Name, err)
 	}

@@ -35,17 +35,26 @@ import (
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/shard"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust/keyvault"
 )
 
 // DefaultNamespace of the hub in which Fleets, Members and kubeconfigs live.
 const DefaultNamespace = "isthmus-system"
 
-// Options of a reconciler. The zero value is usable but for VaultDirectory.
+// Options of a reconciler. The zero value is usable.
 type Options struct {
 	// Namespace of the hub to work in. Empty: [DefaultNamespace].
 	Namespace string
-	// VaultDirectory holds the CAs of networks whose vault is a Directory.
+	// VaultDirectory holds the CAs of networks whose vault is a Directory. Empty:
+	// there are none.
 	VaultDirectory string
+	// LeafLife is for tests of rotations alone: what the replacement of a root takes
+	// for the life of workloads' certificates, in place of spec.trust.workload. Who
+	// sets it sees to it that no certificate lives longer. Zero: the fleet's.
+	LeafLife time.Duration
+	// KeyVault says how Azure Key Vaults are spoken to, but for which and as whom,
+	// which networks say. The zero value is right outside of tests.
+	KeyVault keyvault.Options
 	// CacheDirectory holds copies of repositories, charts and CRDs; it may be lost
 	// at any time.
 	CacheDirectory string
@@ -91,11 +100,7 @@ func Run(ctx context.Context, hub *rest.Config, o Options) error {
 	if o.Replica != "" {
 		o.Member.UserAgent = cmp.Or(o.Member.UserAgent, member.DefaultUserAgent+"/"+o.Replica)
 	}
-	vault, err := trust.OpenDirectory(o.VaultDirectory)
-	if err != nil {
-		return fmt.Errorf("open vault: %w", err)
-	}
-	identity, err := vault.Identity(ctx)
+	vault, identity, err := openDirectory(ctx, o.VaultDirectory)
 	if err != nil {
 		return fmt.Errorf("open vault: %w", err)
 	}
@@ -118,10 +123,15 @@ func Run(ctx context.Context, hub *rest.Config, o Options) error {
 	}
 	store := newStore()
 	wakes := newWakes()
-	if err := addFleets(manager, o, store, wakes, replica); err != nil {
+	access := newAccess(manager, o)
+	ledger := newLedger(newVaults(vault, o, access), o, wakes)
+	if err := addLedger(ctx, manager, ledger); err != nil {
+		return fmt.Errorf("watch members: %w", err)
+	}
+	if err := addFleets(manager, o, store, ledger, wakes, replica); err != nil {
 		return fmt.Errorf("watch fleets: %w", err)
 	}
-	if err := addMembers(ctx, manager, o, store, trust.NewAuthority(vault, time.Now), wakes, replica); err != nil {
+	if err := addMembers(ctx, manager, o, store, ledger, access, wakes, replica); err != nil {
 		return fmt.Errorf("watch members: %w", err)
 	}
 	if err := addReplica(manager, o, wakes, replica); err != nil {
@@ -177,13 +187,40 @@ func newManager(hub *rest.Config, o Options, replica *shard.Replica) (ctrl.Manag
 	})
 }
 
+// openDirectory opens the vault of networks that name no other, and says who it
+// is, so that replicas find out whether they have the same. Nil: there is none.
+func openDirectory(ctx context.Context, path string) (trust.Vault, string, error) {
+	if path == "" {
+		return nil, "", nil
+	}
+	vault, err := trust.OpenDirectory(path)
+	if err != nil {
+		return nil, "", err
+	}
+	identity, err := vault.Identity(ctx)
+	return vault, identity, err
+}
+
+// addLedger keeps the ledger up to date.
+func addLedger(ctx context.Context, manager ctrl.Manager, ledger *ledger) error {
+	members, err := manager.GetCache().GetInformer(ctx, &v1alpha1.Member{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	if _, err := members.AddEventHandler(ledger.handler()); err != nil {
+		return err
+	}
+	return manager.Add(ctrlmanager.RunnableFunc(ledger.run))
+}
+
 // addFleets runs the controller of fleets.
-func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, replica *shard.Replica) error {
+func addFleets(manager ctrl.Manager, o Options, store *store, ledger *ledger, wakes *wakes, replica *shard.Replica) error {
 	r := &fleetReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: fluxcd/pkg/runtime still emits core/v1 events.
 		looker: looker{hub: manager.GetAPIReader(), renderer: newRenderers(o), cache: filepath.Join(o.CacheDirectory, "git"), now: time.Now},
 		store:  store,
+		ledger: ledger,
 		changed: func(fleet types.NamespacedName, members []string) {
 			for _, name := range members {
 				wakes.member(types.NamespacedName{Namespace: fleet.Namespace, Name: name})
@@ -221,8 +258,8 @@ func addFleets(manager ctrl.Manager, o Options, store *store, wakes *wakes, repl
 }
 
 // addMembers runs the controller of members.
-func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *store, authority *trust.Authority, wakes *wakes, replica *shard.Replica) error {
-	r := newMemberReconciler(ctx, manager, o, store, authority, wakes.members)
+func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, access *access, wakes *wakes, replica *shard.Replica) error {
+	r := newMemberReconciler(ctx, manager, o, store, ledger, access, wakes.members)
 	r.replica, r.lanes = replica, newLanes(o.Concurrency)
 	// A member that fails is retried soon at first, then every two minutes.
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](500*time.Millisecond, 2*time.Minute)

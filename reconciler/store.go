@@ -31,6 +31,8 @@ type desired struct {
 	commit, branch string
 	network        *v1alpha1.ApplicationNetwork
 	bundle         bundle.Bundle
+	// elsewhere says that the network has members that are none of ours.
+	elsewhere bool
 }
 
 // store holds the accepted commit of every fleet, between the controllers of
@@ -101,7 +103,7 @@ func (s *store) member(fleet types.NamespacedName, member string) (desired, bool
 	if !ok {
 		return desired{}, false
 	}
-	return desired{commit: a.commit, branch: a.branch, network: a.network(b.Network), bundle: b}, true
+	return desired{commit: a.commit, branch: a.branch, network: a.network(b.Network), bundle: b, elsewhere: a.others[b.Network]}, true
 }
 
 func (a *accepted) network(name string) *v1alpha1.ApplicationNetwork {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 
@@ -37,7 +36,7 @@ replicas share the members; one that is lost is replaced within half a minute.`,
 	opts.hub.add(cmd)
 	opts.log.BindFlags(cmd.Flags())
 	r, flags := &opts.reconciler, cmd.Flags()
-	flags.StringVar(&r.VaultDirectory, "vault", "", "folder with the CA keys of networks whose vault is a Directory (required)")
+	flags.StringVar(&r.VaultDirectory, "vault", "", "folder with the CA keys of networks whose vault is a Directory; without it there may be none")
 	flags.StringVar(&r.CacheDirectory, "cache", defaultCache(), "folder for copies of repositories, charts and CRDs; may be lost at any time")
 	opts.fetch.addProxy(cmd)
 	flags.StringVar(&r.RegistryConfig, "registry-config", "", "docker config.json with credentials for registries of charts (default: anonymous)")
@@ -57,9 +56,6 @@ replicas share the members; one that is lost is replaced within half a minute.`,
 }
 
 func runReconciler(ctx context.Context, opts runOptions) error {
-	if opts.reconciler.VaultDirectory == "" {
-		return withHint(errors.New("no vault given"), "name a folder that only you can read with --vault")
-	}
 	if err := limitMemory(); err != nil {
 		return err
 	}

@@ -30,6 +30,12 @@ const (
 	ReasonNoMembers = "NoMembers"
 	// ReasonTrustFailed: the member's CA could not be made or read.
 	ReasonTrustFailed = "TrustFailed"
+	// ReasonCAUnavailable: the vault could not be used; what the member has stays.
+	ReasonCAUnavailable = "CAUnavailable"
+	// ReasonTrustProven: istiod signs with the CA that the member was given.
+	ReasonTrustProven = "TrustProven"
+	// ReasonTrustUnproven: it does not, or that is not known.
+	ReasonTrustUnproven = "TrustUnproven"
 	// ReasonClusterClaimed: another Member has the same cluster.
 	ReasonClusterClaimed = "ClusterClaimed"
 	// ReasonClusterChanged: the credentials lead to another cluster than before.

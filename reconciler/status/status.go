@@ -30,10 +30,15 @@ type Member struct {
 	Waiting string
 	// Objects in the member's inventory.
 	Objects int
+	// Trust is what is known of its CA.
+	Trust Trust
 }
 
-// Conditions returns Ready and, while true, Reconciling or Stalled.
-func (m Member) Conditions() []metav1.Condition {
+// Conditions returns Ready and, while true, Reconciling or Stalled; and
+// TrustReady for a member that has a CA.
+func (m Member) Conditions() []metav1.Condition { return append(m.progress(), m.Trust.conditions()...) }
+
+func (m Member) progress() []metav1.Condition {
 	switch {
 	case m.Failure != nil:
 		return failed(*m.Failure, still(m.Applied))

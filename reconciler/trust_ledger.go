@@ -1,0 +1,315 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+)
+
+// settle is how long changes of members are gathered before a network is looked
+// at for them: while a thousand members report, once and not a thousand times.
+const settle = 200 * time.Millisecond
+
+// ledger knows where the CAs of each network are, from the statuses of its members
+// alone: what one replica proves, all read. It wakes members whose turn has come.
+type ledger struct {
+	vaults *vaults
+	now    func() time.Time
+	// leafLife is [Options.LeafLife].
+	leafLife time.Duration
+	wakes    *wakes
+	log      logr.Logger
+
+	changed chan struct{} // has one element when dirty is not empty
+
+	mu        sync.Mutex
+	networks  map[string]*ledgerPage
+	networkOf map[types.NamespacedName]string // of members
+	dirty     map[string]bool
+}
+
+// ledgerPage is one network's.
+type ledgerPage struct {
+	members map[types.NamespacedName]trust.Observed
+	// follows is what the network's members are to follow: what the accepted commit
+	// says, and whether other hubs have members of it; nil before anybody asked.
+	follows *following
+	// told is what each member was last woken for, and the step that its fleet was.
+	told map[types.NamespacedName]string
+	step string
+	// alarm goes off when time alone brings the next step.
+	alarm *time.Timer
+}
+
+// following is a network as the accepted commit has it.
+type following struct {
+	network *v1alpha1.ApplicationNetwork
+	fleet   types.NamespacedName
+	// elsewhere says that the network has members which are on other hubs.
+	elsewhere bool
+}
+
+// position is where a network is.
+type position struct {
+	trust.Decision
+	authority *trust.Authority
+	policy    trust.Policy
+	roots     []trust.Root
+}
+
+func newLedger(v *vaults, o Options, wakes *wakes) *ledger {
+	return &ledger{
+		vaults: v, now: time.Now, leafLife: o.LeafLife, wakes: wakes, log: o.Log, changed: make(chan struct{}, 1),
+		networks: map[string]*ledgerPage{}, networkOf: map[types.NamespacedName]string{}, dirty: map[string]bool{},
+	}
+}
+
+// handler takes the members of the hub as they change.
+func (l *ledger) handler() cache.ResourceEventHandlerFuncs {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { l.observe(o) },
+		UpdateFunc: func(_, o any) { l.observe(o) },
+		DeleteFunc: func(o any) {
+			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = unknown.Obj
+			}
+			if m, ok := o.(*v1alpha1.Member); ok {
+				l.forget(types.NamespacedName{Namespace: m.Namespace, Name: m.Name})
+			}
+		},
+	}
+}
+
+func (l *ledger) observe(o any) {
+	m, ok := o.(*v1alpha1.Member)
+	if !ok {
+		return
+	}
+	name, seen := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}, observedOf(m)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if before := l.networkOf[name]; before != m.Spec.ApplicationNetwork {
+		l.drop(name)
+	}
+	page := l.page(m.Spec.ApplicationNetwork)
+	if known, has := page.members[name]; has && reflect.DeepEqual(known, seen) {
+		return
+	}
+	page.members[name], l.networkOf[name] = seen, m.Spec.ApplicationNetwork
+	l.mark(m.Spec.ApplicationNetwork)
+}
+
+func (l *ledger) forget(name types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(name)
+}
+
+// drop takes a member off the page that it is on. The caller holds mu.
+func (l *ledger) drop(name types.NamespacedName) {
+	network, known := l.networkOf[name]
+	if !known {
+		return
+	}
+	delete(l.networkOf, name)
+	delete(l.page(network).members, name)
+	delete(l.page(network).told, name)
+	l.mark(network)
+}
+
+// page is a network's; the caller holds mu.
+func (l *ledger) page(network string) *ledgerPage {
+	if l.networks[network] == nil {
+		l.networks[network] = &ledgerPage{members: map[types.NamespacedName]trust.Observed{}, told: map[types.NamespacedName]string{}}
+	}
+	return l.networks[network]
+}
+
+// mark has a network looked at; the caller holds mu.
+func (l *ledger) mark(network string) {
+	l.dirty[network] = true
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// where says where a network is. A member that asks for itself knows better than
+// its status what it is; nil for others. Where a root is to be made, it makes it.
+func (l *ledger) where(ctx context.Context, f following, self *trust.Observed) (position, *status.Failure) {
+	l.follow(f)
+	authority, failure := l.vaults.of(ctx, f.network)
+	if failure != nil {
+		return position{}, failure
+	}
+	p := position{authority: authority, policy: policyOf(f.network, l.leafLife)}
+	for {
+		var err error
+		if p.roots, err = authority.Roots(ctx, p.policy); err != nil {
+			return p, &status.Failure{Reason: status.ReasonCAUnavailable, Message: err.Error()}
+		}
+		p.Decision = trust.Decide(p.policy, p.roots, l.members(f, self), l.now())
+		if !p.Make {
+			return p, nil
+		}
+		if _, err := authority.MakeRoot(ctx, p.policy, p.roots[len(p.roots)-1]); err != nil {
+			// All goes on with the roots that there are.
+			l.log.Info("cannot make the next root CA", "network", f.network.Name, "error", err.Error())
+			return p, nil
+		}
+		l.mu.Lock()
+		l.mark(f.network.Name)
+		l.mu.Unlock()
+	}
+}
+
+// follow remembers what the members of a network follow.
+func (l *ledger) follow(f following) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	page := l.page(f.network.Name)
+	if page.follows == nil || page.follows.network != f.network {
+		page.follows = &f
+		l.mark(f.network.Name)
+	}
+}
+
+// members are all of a network, sorted by name.
+func (l *ledger) members(f following, self *trust.Observed) []trust.Observed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	page := l.page(f.network.Name)
+	out := make([]trust.Observed, 0, len(page.members)+1)
+	for _, name := range slices.SortedFunc(maps.Keys(page.members), func(a, b types.NamespacedName) int {
+		return compareNames(a, b)
+	}) {
+		if self == nil || name.Name != self.Member {
+			out = append(out, page.members[name])
+		}
+	}
+	if self != nil {
+		out = append(out, *self)
+	}
+	if f.elsewhere {
+		// Nothing is known of them here, so no root can be replaced from here.
+		out = append(out, trust.Observed{Member: "members on other hubs"})
+	}
+	return out
+}
+
+func compareNames(a, b types.NamespacedName) int {
+	if a.Name != b.Name {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	}
+	return 0
+}
+
+// run looks at networks whose members have changed, or whose time has come, and
+// wakes those of which something else is wanted now.
+func (l *ledger) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.changed:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(settle):
+		}
+		for _, network := range l.takeDirty() {
+			l.look(ctx, network)
+		}
+	}
+}
+
+func (l *ledger) takeDirty() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := slices.Sorted(maps.Keys(l.dirty))
+	clear(l.dirty)
+	return out
+}
+
+func (l *ledger) look(ctx context.Context, network string) {
+	l.mu.Lock()
+	f := l.page(network).follows
+	l.mu.Unlock()
+	if f == nil {
+		return
+	}
+	p, failure := l.where(ctx, *f, nil)
+	if failure != nil {
+		return // members tell of it themselves
+	}
+	members, step := l.tell(network, p)
+	for _, name := range members {
+		l.wakes.member(name)
+	}
+	if step {
+		l.wakes.fleet(f.fleet)
+	}
+}
+
+// tell finds members that are to do something else than when they were last woken,
+// and whether the step is another one.
+func (l *ledger) tell(network string, p position) (members []types.NamespacedName, step bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	page := l.page(network)
+	for name := range page.members {
+		target := describe(p, name.Name)
+		if before, known := page.told[name]; known && before != target {
+			members = append(members, name)
+		}
+		page.told[name] = target
+	}
+	now := fmt.Sprint(p.Step, p.Why, p.NextAt.Unix(), p.Blockers)
+	step, page.step = page.step != "" && page.step != now, now
+	if page.alarm != nil {
+		page.alarm.Stop()
+	}
+	at := p.NextAt
+	for _, b := range p.Blockers {
+		if !b.Until.IsZero() && (at.IsZero() || b.Until.Before(at)) {
+			at = b.Until
+		}
+	}
+	if !at.IsZero() {
+		page.alarm = time.AfterFunc(max(at.Sub(l.now()), settle), func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.mark(network)
+		})
+	}
+	return members, step
+}
+
+// describe is a member's target as a text that changes with it.
+func describe(p position, member string) string {
+	target, known := p.Target(member)
+	if !known {
+		return "unknown"
+	}
+	text := string(target.Signer.Signs())
+	for _, root := range target.Trusts {
+		text += "," + string(root.Trusts())
+	}
+	return text + "," + target.RestartAfter.String()
+}
