@@ -31,13 +31,14 @@ type settings struct {
 	Metrics      string        // address
 	Timeout      time.Duration // of a call to a member
 	FullCompare  time.Duration
-	Replica      string // name of one of several; empty for one that is alone
+	LeafLife     time.Duration // of workloads' certificates, for rotations
+	Replica      string        // name of one of several; empty for one that is alone
 }
 
 func (s settings) options() reconciler.Options {
 	o := reconciler.Options{
 		Namespace: rig.Namespace, VaultDirectory: s.Vault, CacheDirectory: s.Cache,
-		MetricsAddress: s.Metrics, FullCompare: s.FullCompare,
+		MetricsAddress: s.Metrics, FullCompare: s.FullCompare, LeafLife: s.LeafLife,
 		LeaderElection: s.Replica != "", Replica: s.Replica,
 	}
 	o.Member.Timeout = s.Timeout

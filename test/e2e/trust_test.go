@@ -1,0 +1,212 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/test/rig"
+)
+
+// newTrustRig starts two members with the real istiods of two releases, behind
+// proxies, and pushes fleet-example.
+func newTrustRig(t *testing.T) *kills {
+	t.Helper()
+	r, err := rig.Start(context.WithoutCancel(t.Context()), rig.Options{
+		Members: []string{east, west}, Istiods: []string{oneRelease, otherRelease}, LogDir: logDir(t), Progress: os.Stderr,
+	})
+	check(t, err)
+	t.Cleanup(r.Stop)
+	check(t, r.Repository.Copy(os.DirFS(filepath.Join(rig.Root(), "fleet-example"))))
+	check(t, r.Repository.Replace(network, `version: "1.30.4"`, fmt.Sprintf("version: %q", oneRelease)))
+	check(t, r.Repository.Replace(memberFile(west), "  # upgrade:\n  #   mode: SelfManaged\n  #   version: \"1.31.0\"", fmt.Sprintf("  upgrade: {mode: SelfManaged, version: %q}", otherRelease)))
+	k := &kills{rig: r, proxies: proxied(t, r)}
+	k.commit = push(t, r, "Two members")
+	return k
+}
+
+const oneRelease, otherRelease = "1.30.4", "1.31.0"
+
+// TestTrust follows the CAs of a network through all that replaces them, while
+// workloads get certificates from the real istiods and look at each other.
+func TestTrust(t *testing.T) {
+	k := newTrustRig(t)
+	process := k.trustProcess(t)
+	check(t, k.rig.Follow(t.Context(), time.Second))
+	check(t, k.rig.WaitApplied(t.Context(), k.commit, 4*time.Minute))
+	k.proven(t, time.Minute)
+	mesh := startMesh(t, k.rig)
+	t.Run("intermediates are replaced, and stay so when istiod starts anew", func(t *testing.T) { testIntermediates(t, k, mesh) })
+	t.Run("what others do to the CA is put back", func(t *testing.T) { testForeignCA(t, k, mesh) })
+	t.Run("a root is replaced", func(t *testing.T) { k.replaceRoot(t, func() {}) })
+	process.kill()
+	served := mesh.end(t)
+	for _, name := range names(k.rig) {
+		want := []string{"trusts A, signs under A", "trusts A+B, signs under A", "trusts A+B, signs under B", "trusts B, signs under B"}
+		if !slices.Equal(served[name], want) {
+			t.Errorf("%s served %q, want %q", name, served[name], want)
+		}
+	}
+}
+
+func (k *kills) trustProcess(t *testing.T) *process {
+	t.Helper()
+	return start(t, k.rig, func(s *settings) { s.LeafLife = leafLife })
+}
+
+// proven waits until all members are proven to have what they were issued.
+func (k *kills) proven(t *testing.T, timeout time.Duration) {
+	t.Helper()
+	for _, name := range names(k.rig) {
+		check(t, k.rig.WaitMember(t.Context(), name, timeout, status.TrustReady, metav1.ConditionTrue, status.ReasonTrustProven))
+	}
+}
+
+func (k *kills) trustOf(t *testing.T, name string) v1alpha1.MemberTrustStatus {
+	t.Helper()
+	m, err := k.rig.Member(t.Context(), name)
+	check(t, err)
+	if m.Status.Trust == nil || m.Status.Trust.Issued == nil {
+		t.Fatalf("%s has no CA in its status", name)
+	}
+	return *m.Status.Trust
+}
+
+// networkTrust is where the network's root is.
+func (k *kills) networkTrust(ctx context.Context) (*v1alpha1.NetworkTrustStatus, error) {
+	var n v1alpha1.ApplicationNetwork
+	if err := k.rig.HubClient.Get(ctx, client.ObjectKey{Namespace: rig.Namespace, Name: "prod"}, &n); err != nil {
+		return nil, err
+	}
+	if n.Status.Trust == nil {
+		return nil, fmt.Errorf("the network's status has no CA")
+	}
+	return n.Status.Trust, nil
+}
+
+// setTrust pushes what is to be in spec.trust beside the vault.
+func (k *kills) setTrust(t *testing.T, trust string) {
+	t.Helper()
+	const begin, end = "    vault:\n      type: Directory\n", "\n  dataPlane:"
+	content, err := os.ReadFile(filepath.Join(k.rig.Repository.Work, network))
+	check(t, err)
+	head, rest, ok := strings.Cut(string(content), begin)
+	_, tail, also := strings.Cut(rest, end)
+	if !ok || !also {
+		t.Fatal("fleet-example has changed")
+	}
+	check(t, k.rig.Repository.Write(network, head+begin+trust+end+tail))
+	k.commit = push(t, k.rig, "Trust: "+trust)
+}
+
+func testIntermediates(t *testing.T, k *kills, mesh *mesh) {
+	before := map[string]string{}
+	for _, name := range names(k.rig) {
+		before[name] = k.trustOf(t, name).Issued.Serial
+	}
+	k.setTrust(t, fmt.Sprintf("    intermediate: {replaceIssuedBefore: %q}\n", time.Now().UTC().Format(time.RFC3339)))
+	check(t, k.rig.WaitApplied(t.Context(), k.commit, time.Minute))
+	check(t, rig.Eventually(t.Context(), 2*time.Minute, func() error {
+		for _, name := range names(k.rig) {
+			trust := k.trustOf(t, name)
+			if trust.Issued.Serial == before[name] || trust.Proven == nil || trust.Proven.Serial != trust.Issued.Serial {
+				return fmt.Errorf("%s: issued %s, proven %+v, before %s: %s", name, trust.Issued.Serial, trust.Proven, before[name], trust.Unproven)
+			}
+		}
+		return nil
+	}))
+	k.expectIssuers(t, mesh)
+	k.restartIstiods(t)
+	k.expectIssuers(t, mesh)
+}
+
+// expectIssuers waits until workloads get certificates of the CA that was issued.
+func (k *kills) expectIssuers(t *testing.T, mesh *mesh) {
+	t.Helper()
+	for _, name := range names(k.rig) {
+		want := k.trustOf(t, name).Issued.Serial
+		check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+			if got := mesh.issuer(name); got != want {
+				return fmt.Errorf("%s signs with %s, want %s", name, got, want)
+			}
+			return nil
+		}))
+	}
+}
+
+// restartIstiods deletes the pods of istiod and waits for new ones.
+func (k *kills) restartIstiods(t *testing.T) {
+	t.Helper()
+	for _, name := range names(k.rig) {
+		member, err := k.rig.ClientOf(name)
+		check(t, err)
+		var pods corev1.PodList
+		check(t, member.List(t.Context(), &pods, client.InNamespace(system), client.MatchingLabels{"app": "istiod"}))
+		old := map[string]bool{}
+		for i := range pods.Items {
+			old[pods.Items[i].Name] = true
+			check(t, member.Delete(t.Context(), &pods.Items[i]))
+		}
+		check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+			for _, istiod := range k.rig.Members[name].Istiods() {
+				if !old[istiod.Pod] && istiod.Ready {
+					return nil
+				}
+			}
+			return fmt.Errorf("no new istiod of %s is ready", name)
+		}))
+	}
+}
+
+// testForeignCA edits and deletes the CA while istiod starts anew: it comes back
+// with the one that it had, and no workload ever sees another root.
+func testForeignCA(t *testing.T, k *kills, mesh *mesh) {
+	for _, change := range changes[len(changes)-2:] { // the CA, edited and deleted
+		for _, name := range names(k.rig) {
+			member, err := k.rig.ClientOf(name)
+			check(t, err)
+			latency, err := change.cause(t, member)
+			check(t, err)
+			t.Logf("%s, %s: back after %s", name, change.name, latency)
+		}
+		k.restartIstiods(t)
+		k.expectIssuers(t, mesh)
+	}
+	k.proven(t, time.Minute)
+}
+
+// replaceRoot replaces the root on demand, and calls step at each new step of it.
+func (k *kills) replaceRoot(t *testing.T, step func()) {
+	t.Helper()
+	before, err := k.networkTrust(t.Context())
+	check(t, err)
+	k.setTrust(t, fmt.Sprintf("    root: {replaceIssuedBefore: %q}\n", time.Now().UTC().Format(time.RFC3339)))
+	last := ""
+	check(t, rig.Eventually(t.Context(), 6*time.Minute, func() error {
+		is, err := k.networkTrust(t.Context())
+		if err != nil {
+			return err
+		}
+		if is.Step != last {
+			last = is.Step
+			t.Logf("%s: %s", is.Step, is.Why)
+			step()
+		}
+		if is.Step != "Settled" || len(is.Roots) == len(before.Roots) {
+			return fmt.Errorf("step %s: %+v", is.Step, is.Blockers)
+		}
+		return nil
+	}))
+	k.proven(t, time.Minute)
+}
