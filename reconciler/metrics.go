@@ -44,6 +44,10 @@ var (
 		Name: "isthmus_ca_cert_expiry_timestamp_seconds",
 		Help: "When the member's CA certificate of a tier expires, Unix time.",
 	}, []string{"member", "tier"})
+	certificateRenewal = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_ca_cert_renewal_timestamp_seconds",
+		Help: "When the member's CA certificate of a tier is due for replacement, Unix time.",
+	}, []string{"member", "tier"})
 	trustProven = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "isthmus_trust_proven",
 		Help: "1 when the member's istiod is proven to sign with the CA that the member was given, 0 when not.",
@@ -71,7 +75,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry,
+	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry, certificateRenewal,
 		keyVaultRequests, trustProven, clockSkew, rotationStep, rotationBlockers)
 }
 
@@ -93,6 +97,9 @@ func observeMember(m *v1alpha1.Member) {
 	memberObjects.WithLabelValues(m.Name).Set(float64(m.Status.Objects))
 	for _, certificate := range m.Status.Certificates {
 		certificateExpiry.WithLabelValues(m.Name, certificate.Tier).Set(float64(certificate.NotAfter.Unix()))
+		if due := certificate.RenewalTime; due != nil {
+			certificateRenewal.WithLabelValues(m.Name, certificate.Tier).Set(float64(due.Unix()))
+		}
 	}
 	if m.Status.Trust != nil && m.Status.Trust.Issued != nil {
 		trustProven.WithLabelValues(m.Name).Set(number(hasFollowed(m.Status.Trust)))
@@ -142,7 +149,7 @@ func observeDrift(member string, w work, now time.Time) {
 }
 
 func forgetMember(name string) {
-	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, trustProven.MetricVec, clockSkew.MetricVec} {
+	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, certificateRenewal.MetricVec, trustProven.MetricVec, clockSkew.MetricVec} {
 		vec.DeletePartialMatch(prometheus.Labels{"member": name})
 	}
 }

@@ -1,7 +1,10 @@
 package reconciler
 
 import (
+	"crypto/x509"
 	"fmt"
+	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
 // TestDriftMakesNoSeries: the metrics after a thousand events of drift on a
@@ -58,6 +62,46 @@ func series(t *testing.T) []string {
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			out = append(out, fmt.Sprint(family.GetName(), metric.GetLabel()))
+		}
+	}
+	return out
+}
+
+// An alert compares the time that a certificate is due with now, so it has to be
+// there from the status alone, for a member that is away.
+func TestCertificateIsDue(t *testing.T) {
+	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	certificate := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: made, NotAfter: made.Add(100 * time.Hour)}
+	m := &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Name: "due"}}
+	m.Status.Certificates = []v1alpha1.CertificateStatus{certificateStatus("Intermediate", certificate, trust.Lifetime{RotateAt: 0.4})}
+	observeMember(m)
+	if got, want := dueOf(t, m.Name), []float64{float64(made.Add(40 * time.Hour).Unix())}; !slices.Equal(got, want) {
+		t.Errorf("due at %v, want %v", got, want)
+	}
+	forgetMember(m.Name)
+	if got := dueOf(t, m.Name); len(got) != 0 {
+		t.Errorf("a member that went is still due at %v", got)
+	}
+}
+
+// dueOf returns when certificates of a member are due, as metrics have it.
+func dueOf(t *testing.T, member string) []float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []float64
+	for _, family := range families {
+		if family.GetName() != "isthmus_ca_cert_renewal_timestamp_seconds" {
+			continue
+		}
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.GetLabel() {
+				if label.GetName() == "member" && label.GetValue() == member {
+					out = append(out, metric.GetGauge().GetValue())
+				}
+			}
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"sync"
@@ -83,12 +84,22 @@ func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) 
 	revision := source.Revision(want.branch, want.commit)
 	m.Status.AttemptedRevision, m.Status.AppliedRevision = revision, revision
 	m.Status.Digest, m.Status.Release = want.bundle.Digest, want.bundle.Release
+	policy := policyOf(want.network, 0)
 	m.Status.Certificates = []v1alpha1.CertificateStatus{
-		{Tier: "Root", Serial: chain.Root.SerialNumber.Text(16), NotAfter: metav1.NewTime(chain.Root.NotAfter)},
-		{Tier: "Intermediate", Serial: chain.Intermediate.SerialNumber.Text(16), NotAfter: metav1.NewTime(chain.Intermediate.NotAfter)},
+		certificateStatus("Root", chain.Root, policy.Root),
+		certificateStatus("Intermediate", chain.Intermediate, policy.Intermediate),
 	}
 	if requested, ok := meta.ReconcileAnnotationValue(m.Annotations); ok {
 		m.Status.LastHandledReconcileAt = requested
+	}
+}
+
+// certificateStatus is what a status says of a CA.
+func certificateStatus(tier string, c *x509.Certificate, l trust.Lifetime) v1alpha1.CertificateStatus {
+	life := c.NotAfter.Sub(c.NotBefore)
+	return v1alpha1.CertificateStatus{
+		Tier: tier, Serial: c.SerialNumber.Text(16), NotAfter: metav1.NewTime(c.NotAfter),
+		RenewalTime: stamp(c.NotBefore.Add(time.Duration(float64(life) * l.RotateAt))),
 	}
 }
 

@@ -475,6 +475,9 @@ type CertificateStatus struct {
 
 	// NotAfter is when the certificate expires.
 	NotAfter metav1.Time `json:"notAfter"`
+
+	// RenewalTime is when the certificate is due for replacement, at the latest.
+	RenewalTime *metav1.Time `json:"renewalTime,omitempty"`
 }
 
 // GetConditions returns the status conditions.
