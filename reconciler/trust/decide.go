@@ -473,14 +473,18 @@ func (r *rotation) settled(d *Decision) {
 		return
 	}
 	d.Step, d.Why = StepNewRoot, "the root is to be replaced"
-	unknown := slices.IndexFunc(r.members, func(m Observed) bool { return m.Issued == nil })
+	// A member without a chain may be a cluster under a new name, with the second of
+	// two roots in its list: another one must not come before that is settled.
+	unknown := slices.IndexFunc(r.members, func(m Observed) bool {
+		return (m.Issued == nil || m.Issued.joining()) && !r.without(m)
+	})
 	switch {
 	case r.held:
 		d.Blockers = []Blocker{hold}
 	case r.policy.External:
 		d.Blockers = []Blocker{importRoot}
 	case unknown >= 0:
-		d.Blockers = []Blocker{*r.trustsNew(r.members[unknown])}
+		d.Blockers = []Blocker{*r.block(r.members[unknown], BlockedUnknown, "what the vault has for it is not known yet, or it has no CA yet")}
 	default:
 		d.Make = true
 	}
