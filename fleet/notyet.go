@@ -20,14 +20,10 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 	{"spec.trust.delivery.mode", "what mounts a CA is rendered, but the reconciler refuses the commit", func(s *v1alpha1.ApplicationNetworkSpec) bool {
 		return s.Trust.Delivery.Mode != v1alpha1.DeliverySecretProviderClass
 	}},
-	{"spec.trust.revocation", "certificates are good until they expire", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Revocation == v1alpha1.RevocationDisabled
-	}},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{
-	{"spec.trust.revokeIssuedBefore", "certificates are good until they expire", nil},
 	{"spec.maintenanceWindows", "the member changes at any time", nil},
 	{"spec.controlPlane.placement", "a control plane in another member is rendered, but the reconciler refuses the commit", func(s *v1alpha1.MemberSpec) bool {
 		return s.ControlPlane.Placement != v1alpha1.PlacementHosted

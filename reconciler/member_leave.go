@@ -55,6 +55,9 @@ func (r *memberReconciler) leave(ctx context.Context, m *v1alpha1.Member, report
 			outcome.Failure, exit.touch, exit.how = nil, false, "its cluster is gone"
 		}
 	}
+	if outcome.Failure == nil {
+		outcome.Failure = r.revoke(ctx, m)
+	}
 	if outcome.Failure != nil {
 		outcome.Failure.Message = "leaving: " + outcome.Failure.Message
 		if err := report.write(ctx, outcome); err != nil {

@@ -155,24 +155,41 @@ func (l *ledger) where(ctx context.Context, f following, self *trust.Observed) (
 		return position{}, failure
 	}
 	p := position{authority: authority, policy: policyOf(f.network, l.leafLife)}
-	for {
-		var err error
-		if p.roots, err = authority.Roots(ctx, p.policy); err != nil {
-			return p, &status.Failure{Reason: status.ReasonCAUnavailable, Message: err.Error()}
-		}
-		p.Decision = trust.Decide(p.policy, p.roots, l.members(f, self), l.now())
-		if !p.Make {
-			return p, nil
-		}
-		if _, err := authority.MakeRoot(ctx, p.policy, p.roots[len(p.roots)-1]); err != nil {
-			// All goes on with the roots that there are.
-			l.log.Info("cannot make the next root CA", "network", f.network.Name, "error", err.Error())
-			return p, nil
-		}
-		l.mu.Lock()
-		l.mark(f.network.Name)
-		l.mu.Unlock()
+	members := l.members(f, self)
+	var err error
+	if p.roots, err = authority.Roots(ctx, p.policy); err != nil {
+		return p, &status.Failure{Reason: status.ReasonCAUnavailable, Message: err.Error()}
 	}
+	p.Decision = trust.Decide(p.policy, p.roots, members, l.now())
+	newest := p.roots[len(p.roots)-1]
+	if !p.Make || !inUse(newest, members) {
+		return p, nil
+	}
+	made, err := authority.MakeRoot(ctx, p.policy, newest)
+	if err != nil {
+		// All goes on with the roots that there are.
+		l.log.Info("cannot make the next root CA", "network", f.network.Name, "error", err.Error())
+		return p, nil
+	}
+	p.roots = append(p.roots, made)
+	p.Decision = trust.Decide(p.policy, p.roots, members, l.now())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mark(f.network.Name)
+	return p, nil
+}
+
+// inUse says whether some member was given a root. Whatever a decision says, a root
+// that nobody has is not replaced by the next: with a clock that is wrong there would
+// be no end of them.
+func inUse(root trust.Root, members []trust.Observed) bool {
+	return slices.ContainsFunc(members, func(m trust.Observed) bool {
+		if m.Issued == nil {
+			return false
+		}
+		_, trusts := m.Issued.Trusts[root.Trusts()]
+		return trusts
+	})
 }
 
 // follow remembers what the members of a network follow.
@@ -217,6 +234,19 @@ func compareNames(a, b types.NamespacedName) int {
 		return 1
 	}
 	return 0
+}
+
+// wakeAll has all members of a network looked at: what they are to have has changed
+// for another reason than a root.
+func (l *ledger) wakeAll(network string) {
+	l.mu.Lock()
+	names := slices.Collect(maps.Keys(l.page(network).members))
+	l.mu.Unlock()
+	go func() {
+		for _, name := range names {
+			l.wakes.member(name)
+		}
+	}()
 }
 
 // run looks at networks whose members have changed, or whose time has come, and

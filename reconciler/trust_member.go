@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
@@ -30,6 +31,8 @@ const (
 	proofFirst, proofLongest, proofRotating = 2 * time.Second, 10 * time.Minute, 30 * time.Second
 	// proofTimeout of one look.
 	proofTimeout = time.Minute
+	// maxSkew is how far a member's clock may be from ours.
+	maxSkew = 5 * time.Minute
 )
 
 // authorized is the CA that a member is to have, and where its network is.
@@ -80,6 +83,11 @@ func (r *memberReconciler) issue(ctx context.Context, authority *trust.Authority
 	request := trust.Request{Policy: policy, Member: m.Name, Clock: c.member}
 	if m.Spec.Trust != nil {
 		request.ReplaceIssuedBefore = timeOf(m.Spec.Trust.ReplaceIssuedBefore)
+		if before := timeOf(m.Spec.Trust.RevokeIssuedBefore); policy.CRL && !before.IsZero() {
+			if err := authority.Revoke(ctx, policy, m.Name, before); err != nil {
+				return authorized{}, err
+			}
+		}
 	}
 	var known bool
 	if request.Target, known = a.position.Target(m.Name); !known {
@@ -203,6 +211,12 @@ func (r *memberReconciler) prove(ctx context.Context, c *connection, m *v1alpha1
 	if known == nil || known.Issued == nil || !c.proof.due(r.now(), known) {
 		return
 	}
+	if skew, told := c.member.Skew(); told && skew.Abs() > maxSkew {
+		// Waits are reckoned from proofs.
+		known.Unproven = "the reconciler's clock and that of the member's API server are more than five minutes apart: set the one that is wrong"
+		c.proof.took(r.now(), false, false)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	question := proof.Question{Namespace: c.mesh.SystemNamespace, Roots: a.chain.Trusts}
@@ -281,4 +295,31 @@ func (p *proofPace) wait(now time.Time, known *v1alpha1.MemberTrustStatus) time.
 		return 0
 	}
 	return max(p.next.Sub(now), soon)
+}
+
+// revoke puts the CAs of a member that leaves on the revocation list of its network,
+// where that has one. A network that is not on the hub any more has no one left to
+// read it.
+func (r *memberReconciler) revoke(ctx context.Context, m *v1alpha1.Member) *status.Failure {
+	var network v1alpha1.ApplicationNetwork
+	err := r.Get(ctx, types.NamespacedName{Namespace: m.Namespace, Name: m.Spec.ApplicationNetwork}, &network)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return hubFailure("read ApplicationNetwork "+m.Spec.ApplicationNetwork, err)
+	}
+	policy := policyOf(&network, r.ledger.leafLife)
+	if !policy.CRL || m.Status.ClusterUID == "" {
+		return nil
+	}
+	authority, failure := r.ledger.vaults.of(ctx, &network)
+	if failure != nil {
+		return failure
+	}
+	if err := authority.Revoke(ctx, policy, m.Name, r.now()); err != nil {
+		return &status.Failure{Reason: status.ReasonCAUnavailable, Message: err.Error()}
+	}
+	r.ledger.wakeAll(network.Name)
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
@@ -28,7 +29,7 @@ const ReasonTrustStep = "TrustStep"
 // issuedStatus is what a member's status says of what the vault has for it.
 func issuedStatus(i trust.Issued) *v1alpha1.IssuedTrust {
 	return &v1alpha1.IssuedTrust{
-		Trusts: trustedStatus(i.Trusts), Signer: string(i.Signer), SignerSince: stamp(i.SignerSince), Joined: stamp(i.Joined),
+		Trusts: trustedStatus(i.Trusts), TrustsSince: stamp(i.ListSince), Signer: string(i.Signer), SignerSince: stamp(i.SignerSince), Joined: stamp(i.Joined),
 		Serial: i.Serial, NotBefore: stamp(i.NotBefore), NotAfter: stamp(i.NotAfter),
 	}
 }
@@ -39,7 +40,7 @@ func issuedOf(i *v1alpha1.IssuedTrust) *trust.Issued {
 		return nil
 	}
 	return &trust.Issued{
-		Trusts: trustedOf(i.Trusts), Signer: trust.Fingerprint(i.Signer), SignerSince: timeOf(i.SignerSince), Joined: timeOf(i.Joined),
+		Trusts: trustedOf(i.Trusts), ListSince: timeOf(i.TrustsSince), Signer: trust.Fingerprint(i.Signer), SignerSince: timeOf(i.SignerSince), Joined: timeOf(i.Joined),
 		Serial: i.Serial, NotBefore: timeOf(i.NotBefore), NotAfter: timeOf(i.NotAfter),
 	}
 }
@@ -62,17 +63,29 @@ func trustedOf(all []v1alpha1.TrustedRoot) map[trust.Fingerprint]time.Time {
 
 // observedOf is a member as its status has it.
 func observedOf(m *v1alpha1.Member) trust.Observed {
-	o := trust.Observed{Member: m.Name, Reachable: reachable(m)}
+	o := trust.Observed{Member: m.Name, Reachable: reachable(m), RootsAtStart: rootsAtStart(m.Status.Release)}
 	known := m.Status.Trust
 	if known == nil {
 		return o
 	}
 	o.Issued, o.Restarted = issuedOf(known.Issued), timeOf(known.RestartedAfter)
 	if p := known.Proven; p != nil {
-		o.Trusts, o.TrustsSince = trustedOf(p.Trusts), timeOf(p.TrustsSince)
+		o.Trusts, o.TrustsSince, o.ProvenAt = trustedOf(p.Trusts), timeOf(p.TrustsSince), timeOf(p.At)
 		o.Signer, o.SignerSince = trust.Fingerprint(p.Signer), timeOf(p.SignerSince)
 	}
 	return o
+}
+
+// rootsAtStart says whether a release's ztunnel reads the roots by which it knows
+// the CA only when it starts: those before 1.28.6, 1.29.2 and 1.30.0.
+func rootsAtStart(release string) bool {
+	v, err := version.ParseSemantic(release)
+	if err != nil {
+		return false
+	}
+	fixed := map[uint]uint{28: 6, 29: 2}
+	patch, mended := fixed[v.Minor()]
+	return v.Major() == 1 && (v.Minor() < 28 || mended && v.Patch() < patch)
 }
 
 // reachable says whether the member's API answered when it was last asked.

@@ -26,6 +26,9 @@ type IssuedTrust struct {
 	// +kubebuilder:validation:MaxItems=16
 	Trusts []TrustedRoot `json:"trusts,omitempty"`
 
+	// TrustsSince is since when the list of roots is what it is.
+	TrustsSince *metav1.Time `json:"trustsSince,omitempty"`
+
 	// Signer is the fingerprint of the root CA that signed the member's.
 	Signer string `json:"signer,omitempty"`
 

@@ -842,6 +842,10 @@ func (in *IssuedTrust) DeepCopyInto(out *IssuedTrust) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.TrustsSince != nil {
+		in, out := &in.TrustsSince, &out.TrustsSince
+		*out = (*in).DeepCopy()
+	}
 	if in.SignerSince != nil {
 		in, out := &in.SignerSince, &out.SignerSince
 		*out = (*in).DeepCopy()

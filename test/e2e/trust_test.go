@@ -42,18 +42,31 @@ const oneRelease, otherRelease = "1.30.4", "1.31.0"
 // workloads get certificates from the real istiods and look at each other.
 func TestTrust(t *testing.T) {
 	k := newTrustRig(t)
-	process := k.trustProcess(t)
+	// Of this test, and not of its parts: a process ends with whose it is.
+	restart := func() *process { return k.trustProcess(t) }
+	running := restart()
 	check(t, k.rig.Follow(t.Context(), time.Second))
 	check(t, k.rig.WaitApplied(t.Context(), k.commit, 4*time.Minute))
 	k.proven(t, time.Minute)
 	mesh := startMesh(t, k.rig)
 	t.Run("intermediates are replaced, and stay so when istiod starts anew", func(t *testing.T) { testIntermediates(t, k, mesh) })
 	t.Run("what others do to the CA is put back", func(t *testing.T) { testForeignCA(t, k, mesh) })
-	t.Run("a root is replaced", func(t *testing.T) { k.replaceRoot(t, func() {}) })
-	process.kill()
+	t.Run("a root is replaced", func(t *testing.T) { k.replaceRoot(t, func(string) {}) })
+	t.Run("a root is replaced by reconcilers that are killed at every step", func(t *testing.T) {
+		k.replaceRoot(t, func(string) {
+			running.kill()
+			running = restart()
+		})
+	})
+	t.Run("a member that is away holds a replacement up, and nobody breaks", func(t *testing.T) { testAway(t, k) })
+	running.kill()
 	served := mesh.end(t)
 	for _, name := range names(k.rig) {
-		want := []string{"trusts A, signs under A", "trusts A+B, signs under A", "trusts A+B, signs under B", "trusts B, signs under B"}
+		want := []string{"trusts A, signs under A"}
+		for _, pair := range []string{"AB", "BC", "CD"} {
+			before, after := pair[:1], pair[1:]
+			want = append(want, "trusts "+before+"+"+after+", signs under "+before, "trusts "+before+"+"+after+", signs under "+after, "trusts "+after+", signs under "+after)
+		}
 		if !slices.Equal(served[name], want) {
 			t.Errorf("%s served %q, want %q", name, served[name], want)
 		}
@@ -187,7 +200,7 @@ func testForeignCA(t *testing.T, k *kills, mesh *mesh) {
 }
 
 // replaceRoot replaces the root on demand, and calls step at each new step of it.
-func (k *kills) replaceRoot(t *testing.T, step func()) {
+func (k *kills) replaceRoot(t *testing.T, step func(string)) {
 	t.Helper()
 	before, err := k.networkTrust(t.Context())
 	check(t, err)
@@ -201,7 +214,7 @@ func (k *kills) replaceRoot(t *testing.T, step func()) {
 		if is.Step != last {
 			last = is.Step
 			t.Logf("%s: %s", is.Step, is.Why)
-			step()
+			step(is.Step)
 		}
 		if is.Step != "Settled" || len(is.Roots) == len(before.Roots) {
 			return fmt.Errorf("step %s: %+v", is.Step, is.Blockers)
@@ -209,4 +222,29 @@ func (k *kills) replaceRoot(t *testing.T, step func()) {
 		return nil
 	}))
 	k.proven(t, time.Minute)
+}
+
+// testAway replaces a root while one member cannot be reached, until it can.
+func testAway(t *testing.T, k *kills) {
+	k.proxies[west].Mute()
+	defer k.proxies[west].Heal()
+	held := false
+	k.replaceRoot(t, func(step string) {
+		if step != "TrustBoth" {
+			return
+		}
+		// Twice the wait that is enough while all follow.
+		for end := time.Now().Add(4 * leafLife); time.Now().Before(end); time.Sleep(time.Second) {
+			is, err := k.networkTrust(t.Context())
+			check(t, err)
+			if is.Step != "TrustBoth" {
+				t.Errorf("step %s with a member that is away", is.Step)
+			}
+			held = held || slices.ContainsFunc(is.Blockers, func(b v1alpha1.TrustBlocker) bool { return b.Member == west && b.Until == nil })
+		}
+		k.proxies[west].Heal()
+	})
+	if !held {
+		t.Errorf("the network's status does not name %s as what it waits for", west)
+	}
 }
