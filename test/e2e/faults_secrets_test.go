@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 	"github.com/isthmus-mesh/isthmus/test/rig"
 )
 
@@ -91,11 +94,23 @@ func (f *faults) secrets(t *testing.T) map[string]string {
 	for _, user := range hub.AuthInfos {
 		secrets["the reconciler's own token"] = user.Token
 	}
-	check(t, filepath.WalkDir(f.rig.Vault(), func(file string, entry fs.DirEntry, err error) error {
+	maps.Copy(secrets, vaultSecrets(t, f.rig.Vault()))
+	if len(secrets) < 7 { // Git, two members, the hub, the root and two intermediates
+		t.Errorf("only %d secrets: are they still found?", len(secrets))
+	}
+	return secrets
+}
+
+// vaultSecrets are the private keys in a vault's folder.
+func vaultSecrets(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	secrets := map[string]string{}
+	check(t, filepath.WalkDir(folder, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		data, err := os.ReadFile(file)
+		data = plain(data)
 		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 			if strings.Contains(block.Type, "PRIVATE KEY") {
 				// Whatever is made of the file, a part of the key is in it.
@@ -104,10 +119,35 @@ func (f *faults) secrets(t *testing.T) map[string]string {
 		}
 		return err
 	}))
-	if len(secrets) < 7 { // Git, two members, the hub, the root and two intermediates
-		t.Errorf("only %d secrets: are they still found?", len(secrets))
-	}
 	return secrets
+}
+
+// plain is the PEM in a file of a vault: as it is, or in the files of a Secret, in
+// a document.
+func plain(data []byte) []byte {
+	var document struct{ Data []byte }
+	if json.Unmarshal(data, &document) != nil {
+		return data
+	}
+	var content map[string]string
+	if json.Unmarshal(document.Data, &content) != nil {
+		return document.Data
+	}
+	return []byte(strings.Join(slices.Collect(maps.Values(content)), "\n"))
+}
+
+// TestVaultSecrets: the keys of a vault are found, so that a search for them means
+// something.
+func TestVaultSecrets(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "vault")
+	vault, err := trust.OpenDirectory(folder)
+	check(t, err)
+	network := &v1alpha1.ApplicationNetwork{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}
+	_, err = trust.NewAuthority(vault, time.Now).Issue(t.Context(), trust.Request{Policy: reconciler.TrustPolicy(network), Member: east})
+	check(t, err)
+	if secrets := vaultSecrets(t, folder); len(secrets) != 2 {
+		t.Errorf("%d keys, want that of the root and that of the member", len(secrets))
+	}
 }
 
 // told is what people and machines may read, by where it is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,6 +60,7 @@ func TestTrust(t *testing.T) {
 		})
 	})
 	t.Run("a member that is away holds a replacement up, and nobody breaks", func(t *testing.T) { testAway(t, k) })
+	t.Run("no key is told", func(t *testing.T) { k.assertNoKeys(t) })
 	running.kill()
 	served := mesh.end(t)
 	for _, name := range names(k.rig) {
@@ -75,7 +77,7 @@ func TestTrust(t *testing.T) {
 
 func (k *kills) trustProcess(t *testing.T) *process {
 	t.Helper()
-	return start(t, k.rig, func(s *settings) { s.LeafLife = leafLife })
+	return start(t, k.rig, func(s *settings) { s.LeafLife, s.Metrics = leafLife, metricsAddress })
 }
 
 // proven waits until all members are proven to have what they were issued.
@@ -247,4 +249,27 @@ func testAway(t *testing.T, k *kills) {
 	if !held {
 		t.Errorf("the network's status does not name %s as what it waits for", west)
 	}
+}
+
+// assertNoKeys searches all that was told in the whole run, what was rendered, and
+// every object of the repository, for the keys of roots and of members.
+func (k *kills) assertNoKeys(t *testing.T) {
+	t.Helper()
+	f := &faults{rig: k.rig, proxies: k.proxies}
+	keys, told := vaultSecrets(t, k.rig.Vault()), f.told(t)
+	objects, err := exec.CommandContext(t.Context(), "git", "-C", k.rig.Repository.Bare, "cat-file", "--batch", "--batch-all-objects").Output()
+	check(t, err)
+	told["Git"] = string(objects)
+	if len(keys) < 4 {
+		t.Errorf("only %d keys: are they still found?", len(keys))
+	}
+	for where, text := range told {
+		if len(text) == 0 {
+			t.Errorf("%s is empty: is it still found?", where)
+		}
+		for _, found := range leaks(text, keys) {
+			t.Errorf("%s holds %s", where, found)
+		}
+	}
+	t.Logf("searched %d outputs for %d keys", len(told), len(keys))
 }
