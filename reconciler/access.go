@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,6 +20,8 @@ import (
 // access is how members are reached, whatever the type of their cluster.
 type access struct {
 	hub client.Reader
+	// seen is the cache, which has the metadata of the hub's Secrets.
+	seen client.Reader
 	// self is the hub's own configuration, for a member that is the hub.
 	self      *rest.Config
 	namespace string // of isthmus on the hub
@@ -28,7 +31,7 @@ type access struct {
 
 func newAccess(manager ctrl.Manager, o Options) *access {
 	return &access{
-		hub: manager.GetAPIReader(), self: manager.GetConfig(), namespace: o.Namespace, options: o.Member,
+		hub: manager.GetAPIReader(), seen: manager.GetCache(), self: manager.GetConfig(), namespace: o.Namespace, options: o.Member,
 		azure: member.NewAzure(o.Member),
 	}
 }
@@ -40,6 +43,19 @@ type credentials struct {
 	version string
 	// config makes the configuration, without a call to anybody.
 	config func() (*rest.Config, error)
+}
+
+// unchanged says whether credentials are those of a version, by what the hub told of
+// its Secrets: it tells of each change, and the member is looked at again. False says
+// that of has to find out.
+func (a *access) unchanged(ctx context.Context, m *v1alpha1.Member, version string) bool {
+	cluster := m.Spec.Cluster
+	if cluster.Type != v1alpha1.ClusterKubernetes || cluster.KubeconfigRef == nil {
+		return false
+	}
+	secret := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}}
+	err := a.seen.Get(ctx, types.NamespacedName{Namespace: m.Namespace, Name: cluster.KubeconfigRef.Name}, &secret)
+	return err == nil && versionOf(&secret)+"/"+cluster.KubeconfigRef.Key == version
 }
 
 // of finds the member's credentials: on the hub, and for AKS clusters in Azure. It
@@ -90,7 +106,7 @@ func (a *access) ofKubeconfig(ctx context.Context, namespace string, ref v1alpha
 	}
 	for _, key := range kubeconfigKeys(ref.Key) {
 		if data, ok := secret.Data[key]; ok {
-			return credentials{version: versionOf(secret), config: func() (*rest.Config, error) {
+			return credentials{version: versionOf(secret) + "/" + ref.Key, config: func() (*rest.Config, error) {
 				return member.Config(data, a.options)
 			}}, nil
 		}
@@ -113,8 +129,8 @@ func (a *access) secret(ctx context.Context, namespace, name, field string) (*co
 	return &secret, nil
 }
 
-func versionOf(secret *corev1.Secret) string {
-	return string(secret.UID) + "/" + secret.ResourceVersion
+func versionOf(secret metav1.Object) string {
+	return string(secret.GetUID()) + "/" + secret.GetResourceVersion()
 }
 
 func kubeconfigKeys(key string) []string {

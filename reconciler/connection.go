@@ -227,11 +227,17 @@ func newConnections(ctx context.Context, access *access, o Options, wake chan<- 
 
 // get returns the member's connection, made anew when its credentials changed.
 func (s *connections) get(ctx context.Context, m *v1alpha1.Member, mesh apply.Mesh) (*connection, *status.Failure) {
+	name := client.ObjectKeyFromObject(m)
+	s.mu.Lock()
+	c := s.all[name]
+	s.mu.Unlock()
+	if c != nil && c.mesh == mesh && s.access.unchanged(ctx, m, c.credentials) {
+		return c, nil
+	}
 	with, failure := s.access.of(ctx, m)
 	if failure != nil {
 		return nil, failure
 	}
-	name := client.ObjectKeyFromObject(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.all[name]; c != nil && c.credentials == with.version && c.mesh == mesh {

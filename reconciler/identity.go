@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,15 +20,14 @@ type identity struct {
 	read       time.Time // zero: not yet, or in doubt
 }
 
-// identify returns what the cluster says of itself. With drift to correct, what it
-// said within [identityAge] will do, unless a call has failed since: a correction
-// must not wait for two answers that were there a moment ago. Otherwise it is asked,
-// which also tells whether it is there.
-func (c *connection) identify(ctx context.Context, now time.Time) (identity, error) {
+// identify returns what the cluster says of itself. What it said within age is
+// believed, unless a call has failed since; else it is asked, which also tells
+// whether it is there.
+func (c *connection) identify(ctx context.Context, now time.Time, age time.Duration) (identity, error) {
 	c.mu.Lock()
-	known, drift := c.identity, len(c.drifted) > 0
+	known := c.identity
 	c.mu.Unlock()
-	if drift && !known.read.IsZero() && now.Sub(known.read) < identityAge {
+	if !known.read.IsZero() && now.Sub(known.read) < age {
 		return known, nil
 	}
 	fresh := identity{read: now}
@@ -42,4 +42,20 @@ func (c *connection) identify(ctx context.Context, now time.Time) (identity, err
 	defer c.mu.Unlock()
 	c.identity = fresh
 	return fresh, nil
+}
+
+// credible is how long the cluster is believed for what is to be done with a
+// bundle. A correction must not wait for answers that were there a moment ago. And a
+// member that has the bundle already is watched and not written to, so that a commit
+// which changes a few members asks nothing of all the others.
+func (c *connection) credible(digest string, fullCompare time.Duration) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case len(c.drifted) > 0:
+		return identityAge
+	case c.stopWatch != nil && strings.HasPrefix(c.done, digest+"/"):
+		return fullCompare
+	}
+	return 0
 }

@@ -47,15 +47,18 @@ func TestIdentify(t *testing.T) {
 		{"a call that failed casts doubt", func() { c.redo(work{}) }, "two", 4},
 		{"drift a minute later", func() { now, uid = now.Add(identityAge), "three" }, "three", 6},
 		{"without drift it is asked each time", func() { c.due(demand{}); uid = "four" }, "four", 8},
+		{"not when it has the bundle and is watched", func() { c.done, c.stopWatch, uid = "bundle/chain", func() {}, "five" }, "four", 8},
+		{"but for a full compare", func() { now = now.Add(time.Hour) }, "five", 10},
+		{"and when it has another bundle", func() { c.done, uid = "other/chain", "six" }, "six", 12},
 	} {
 		tt.do()
-		got, err := c.identify(t.Context(), now)
+		got, err := c.identify(t.Context(), now, c.credible("bundle", time.Hour))
 		if err != nil || string(got.uid) != tt.uid || got.kubernetes != "1.34.1" || calls != tt.calls {
 			t.Errorf("%s: %+v after %d calls, error %v", tt.reason, got, calls, err)
 		}
 	}
 	server.Close()
-	if _, err := c.identify(t.Context(), now.Add(identityAge)); err == nil {
+	if _, err := c.identify(t.Context(), now.Add(identityAge), identityAge); err == nil {
 		t.Error("a cluster that does not answer was identified")
 	}
 }

@@ -142,7 +142,7 @@ func sooner(a, b time.Duration) time.Duration {
 
 // deliver connects, makes the member's CA and applies what is due.
 func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want desired, outcome status.Member, report *report) status.Member {
-	c, failure := r.connect(ctx, m, meshOf(want.network), outcome, report)
+	c, failure := r.connect(ctx, m, want, outcome, report)
 	if failure != nil {
 		r.noteUnreached(ctx, m, want)
 		outcome.Failure = failure
@@ -168,6 +168,13 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		waiting:     readyIsWaiting(m),
 		now:         r.now(), fullCompare: r.fullCompare,
 	})
+	if work.step != stepNothing {
+		if failure := r.recognise(ctx, c, m, identityAge, outcome, report); failure != nil {
+			c.redo(work)
+			outcome.Failure = failure
+			return outcome
+		}
+	}
 	switch work.step {
 	case stepApply:
 		if !work.repeat {
@@ -262,18 +269,23 @@ func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply
 }
 
 // connect reaches the member and makes sure that no other Member has its cluster.
-func (r *memberReconciler) connect(ctx context.Context, m *v1alpha1.Member, mesh apply.Mesh, outcome status.Member, report *report) (*connection, *status.Failure) {
-	c, failure := r.connections.get(ctx, m, mesh)
+func (r *memberReconciler) connect(ctx context.Context, m *v1alpha1.Member, want desired, outcome status.Member, report *report) (*connection, *status.Failure) {
+	c, failure := r.connections.get(ctx, m, meshOf(want.network))
 	if failure != nil {
 		return nil, failure
 	}
-	is, err := c.identify(ctx, r.now())
+	return c, r.recognise(ctx, c, m, c.credible(want.bundle.Digest, r.fullCompare), outcome, report)
+}
+
+// recognise makes sure that the cluster is the member's, by what it said within age.
+func (r *memberReconciler) recognise(ctx context.Context, c *connection, m *v1alpha1.Member, age time.Duration, outcome status.Member, report *report) *status.Failure {
+	is, err := c.identify(ctx, r.now(), age)
 	if err != nil {
-		return nil, memberFailure(err)
+		return memberFailure(err)
 	}
 	m.Status.KubernetesVersion = is.kubernetes
 	observeSkew(m.Name, c.member)
-	return c, r.claim(ctx, m, string(is.uid), outcome, report)
+	return r.claim(ctx, m, string(is.uid), outcome, report)
 }
 
 // claim makes the cluster the member's, on the hub and before the first write to
