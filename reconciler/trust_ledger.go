@@ -49,8 +49,11 @@ type ledgerPage struct {
 	// told is what each member was last woken for, and the step that its fleet was.
 	told map[types.NamespacedName]string
 	step string
-	// alarm goes off when time alone brings the next step.
+	// alarm goes off when time alone brings the next step, at until; zero: never.
 	alarm *time.Timer
+	until time.Time
+	// position as of the last look; nil before the first.
+	position *position
 }
 
 // following is a network as the accepted commit has it.
@@ -150,6 +153,11 @@ func (l *ledger) mark(network string) {
 // its status what it is; nil for others. Where a root is to be made, it makes it.
 func (l *ledger) where(ctx context.Context, f following, self *trust.Observed) (position, *status.Failure) {
 	l.follow(f)
+	if self != nil {
+		if p, ok := l.still(f, *self); ok {
+			return p, nil
+		}
+	}
 	authority, failure := l.vaults.of(ctx, f.network)
 	if failure != nil {
 		return position{}, failure
@@ -177,6 +185,32 @@ func (l *ledger) where(ctx context.Context, f following, self *trust.Observed) (
 	defer l.mu.Unlock()
 	l.mark(f.network.Name)
 	return p, nil
+}
+
+// still returns where the network was at the last look, if nothing has changed since,
+// and the member that asks is as it was then: so that a thousand members that ask one
+// after the other are not a thousand decisions about a thousand members.
+func (l *ledger) still(f following, self trust.Observed) (position, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	page := l.page(f.network.Name)
+	if page.position == nil || l.dirty[f.network.Name] || *page.follows != f || !page.until.IsZero() && !l.now().Before(page.until) {
+		return position{}, false
+	}
+	seen, known := page.members[types.NamespacedName{Namespace: f.fleet.Namespace, Name: self.Member}]
+	return *page.position, known && sameAs(seen, self)
+}
+
+// sameAs says whether a member is as its status told. What was issued is compared by
+// what it is: times in a status have seconds only.
+func sameAs(seen, self trust.Observed) bool {
+	a, b := seen.Issued, self.Issued
+	if a == nil || b == nil || a.Serial != b.Serial || a.Signer != b.Signer ||
+		!slices.Equal(slices.Sorted(maps.Keys(a.Trusts)), slices.Sorted(maps.Keys(b.Trusts))) {
+		return false
+	}
+	seen.Issued, self.Issued = nil, nil
+	return reflect.DeepEqual(seen, self)
 }
 
 // inUse says whether some member was given a root. Whatever a decision says, a root
@@ -321,6 +355,7 @@ func (l *ledger) tell(network string, p position) (members []types.NamespacedNam
 			at = b.Until
 		}
 	}
+	page.position, page.until = &p, at
 	if !at.IsZero() {
 		page.alarm = time.AfterFunc(max(at.Sub(l.now()), settle), func() {
 			l.mu.Lock()

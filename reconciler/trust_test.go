@@ -205,6 +205,16 @@ func TestLedgerWakes(t *testing.T) {
 	if got := woken(); len(got) > 0 {
 		t.Errorf("woken though nothing is to be done: %v", got)
 	}
+	// A member that is as its status told is told what the last look found.
+	self := observedOf(members["east"])
+	if again, ok := l.still(follows, self); !ok || again.Step != trust.StepSettled {
+		t.Errorf("the last look does not stand: %t, step %s", ok, again.Step)
+	}
+	renewed := self
+	renewed.Issued = &trust.Issued{Serial: "other", Signer: self.Issued.Signer, Trusts: self.Issued.Trusts}
+	if _, ok := l.still(follows, renewed); ok {
+		t.Error("the last look stands for a member that has something new")
+	}
 	l.observe(members["east"])
 	if got := l.takeDirty(); len(got) > 0 {
 		t.Errorf("a status that says the same has %v looked at", got)
@@ -217,6 +227,9 @@ func TestLedgerWakes(t *testing.T) {
 	p, failure = l.where(t.Context(), follows, nil)
 	if failure != nil || p.Step != trust.StepTrustBoth || len(p.roots) != 2 {
 		t.Fatalf("step %s with %d roots: %v", p.Step, len(p.roots), failure)
+	}
+	if _, ok := l.still(follows, self); ok {
+		t.Error("the last look stands though Git asks for a new root")
 	}
 	if got := woken(); !slices.Equal(got, []string{"east", "west"}) {
 		t.Errorf("woken %v, want both", got)
