@@ -48,13 +48,14 @@ const (
 	whyIdentity  = "Tell clusters apart."
 	whyGateways  = "Check that the Gateway API is installed."
 	whyChildren  = "Remove what istiod made for gateways."
+	whyRestart   = "Restart the proxies of gateways when a root CA is replaced in an emergency."
 	whyLeftovers = "Remove what istiod leaves behind."
 )
 
 // reasons in the order in which the YAML has them.
 var reasons = []string{
 	whyIdentity, whyGateways, whyWatch, whyLeave, whySpaces, whyDeliver, whySystem, whyInventory, whySecrets, whyProve,
-	whyEscalate, whyBind, whyChildren, whyLeftovers,
+	whyEscalate, whyBind, whyChildren, whyRestart, whyLeftovers,
 }
 
 var (
@@ -64,6 +65,8 @@ var (
 	configs = schema.GroupResource{Resource: "configmaps"}
 	crds    = schema.GroupResource{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}
 	classes = schema.GroupResource{Group: "gateway.networking.k8s.io", Resource: "gatewayclasses"}
+	// Of gateways and waypoints.
+	proxies = schema.GroupResource{Group: "apps", Resource: "deployments"}
 	// Ports of pods, and tokens of accounts.
 	portForward = schema.GroupResource{Resource: "pods/portforward"}
 	tokens      = schema.GroupResource{Resource: "serviceaccounts/token"}
@@ -158,8 +161,9 @@ func (w work) deliver(o *unstructured.Unstructured) {
 	}
 }
 
-// children grants the removal of what istiod makes for a Gateway. It is named as
-// the Gateway, with its class behind it unless the class is one of the mesh's own.
+// children grants the removal of what istiod makes for a Gateway, and the restart of
+// its proxies. It is named as the Gateway, with its class behind it unless the class
+// is one of the mesh's own.
 func (w work) children(o *unstructured.Unstructured) {
 	class, _, _ := unstructured.NestedString(o.Object, "spec", "gatewayClassName")
 	names := []string{o.GetName(), o.GetName() + "-" + class, o.GetAnnotations()["gateway.istio.io/name-override"]}
@@ -167,11 +171,17 @@ func (w work) children(o *unstructured.Unstructured) {
 		r := w.resource(kind.GroupKind())
 		if o.GetNamespace() == w.bundle.SystemNamespace {
 			w.grants.add(o.GetNamespace(), r, "", whySystem, "delete")
+			if r == proxies {
+				w.grants.add(o.GetNamespace(), r, "", whySystem, "patch")
+			}
 			continue
 		}
 		for _, name := range names {
 			if name != "" {
 				w.grants.add(o.GetNamespace(), r, name, whyChildren, "delete")
+				if r == proxies {
+					w.grants.add(o.GetNamespace(), r, name, whyRestart, "patch")
+				}
 			}
 		}
 	}

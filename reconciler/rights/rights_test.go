@@ -87,6 +87,7 @@ func TestRightsAreEnoughAndUsed(t *testing.T) {
 	r := &run{t: t, admin: admin, limited: limited, set: setOf(t, b), target: apply.NewTarget(limited)}
 	r.deliver()
 	r.prove()
+	r.restart()
 	r.drift()
 	r.leave()
 
@@ -133,14 +134,55 @@ func (r *run) deliver() {
 	}
 }
 
-// prove asks istiod. What answers is no istiod here, but it is asked.
+// prove asks istiod. What answers is no istiod here, but it is asked once there are
+// roots, of whatever kind.
 func (r *run) prove() {
 	r.t.Helper()
+	configs := r.admin.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace(system)
+	kube, err := configs.Get(r.t.Context(), "kube-root-ca.crt", metav1.GetOptions{})
+	check(r.t, err)
+	ca, _, _ := unstructured.NestedString(kube.Object, "data", "ca.crt")
+	roots := parse(r.t, `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-ca-root-cert, namespace: applink-system, labels: {istio.io/config: "true"}}
+`)[0]
+	check(r.t, unstructured.SetNestedField(roots.Object, ca, "data", "root-cert.pem"))
+	applyAsAdmin(r.t, r.admin, roots)
 	answer, err := proof.Ask(r.t.Context(), r.limited, proof.Question{Namespace: system})
 	check(r.t, err)
 	if answer.Denied != "" || len(answer.Replicas) == 0 {
 		r.t.Errorf("istiods could not be asked: %+v", answer)
 	}
+}
+
+// restart restarts the proxies, among them those of a waypoint as istiod makes it.
+func (r *run) restart() {
+	r.t.Helper()
+	gateway, err := at(r.t, r.admin, r.object("Gateway", "waypoint")).Get(r.t.Context(), "waypoint", metav1.GetOptions{})
+	check(r.t, err)
+	waypoint := parse(r.t, `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: waypoint, namespace: shop, labels: {gateway.networking.k8s.io/gateway-name: waypoint}}
+spec:
+  selector: {matchLabels: {app: waypoint}}
+  template:
+    metadata: {labels: {app: waypoint}}
+    spec: {containers: [{name: istio-proxy, image: proxy, env: [{name: CA_ADDR, value: "istiod.applink-system.svc:15012"}]}]}
+`)[0]
+	waypoint.SetOwnerReferences([]metav1.OwnerReference{{
+		APIVersion: gateway.GetAPIVersion(), Kind: "Gateway", Name: gateway.GetName(), UID: gateway.GetUID()}})
+	applyAsAdmin(r.t, r.admin, waypoint)
+	after := time.Now()
+	eventually(r.t, "the restart to be complete", func() string {
+		waiting, err := apply.Restart(r.t.Context(), r.target, r.set, after)
+		check(r.t, err)
+		if len(waiting) > 0 {
+			return waiting[0].Subject.String() + ": " + waiting[0].Why
+		}
+		return ""
+	})
 }
 
 // drift lets somebody change and delete objects in all of the places.
