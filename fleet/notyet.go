@@ -14,9 +14,6 @@ type later[T any] struct {
 }
 
 var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
-	{"spec.trust.root.emergency", "the root CA is replaced with the waits of any other replacement", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return !s.Trust.Root.Emergency
-	}},
 	{"spec.trust.delivery.mode", "what mounts a CA is rendered, but the reconciler refuses the commit", func(s *v1alpha1.ApplicationNetworkSpec) bool {
 		return s.Trust.Delivery.Mode != v1alpha1.DeliverySecretProviderClass
 	}},

@@ -201,6 +201,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	}
 	r.prove(ctx, c, m, given)
 	report.within = sooner(report.within, c.proof.wait(r.now(), m.Status.Trust))
+	report.within = sooner(report.within, r.restart(ctx, c, m, set, given))
 	return outcome
 }
 

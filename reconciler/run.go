@@ -210,6 +210,13 @@ func addLedger(ctx context.Context, manager ctrl.Manager, ledger *ledger) error 
 	if _, err := members.AddEventHandler(ledger.handler()); err != nil {
 		return err
 	}
+	networks, err := manager.GetCache().GetInformer(ctx, &v1alpha1.ApplicationNetwork{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	if _, err := networks.AddEventHandler(ledger.turns()); err != nil {
+		return err
+	}
 	return manager.Add(ctrlmanager.RunnableFunc(ledger.run))
 }
 

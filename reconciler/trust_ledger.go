@@ -49,6 +49,10 @@ type ledgerPage struct {
 	// told is what each member was last woken for, and the step that its fleet was.
 	told map[types.NamespacedName]string
 	step string
+	// rotation is what the hub says of the network's rotation, and since when; empty
+	// when it says nothing.
+	rotation trust.Rotation
+	since    time.Time
 	// alarm goes off when time alone brings the next step, at until; zero: never.
 	alarm *time.Timer
 	until time.Time
@@ -114,6 +118,39 @@ func (l *ledger) observe(o any) {
 	l.mark(m.Spec.ApplicationNetwork)
 }
 
+// turns takes the networks of the hub as they change.
+func (l *ledger) turns() cache.ResourceEventHandlerFuncs {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { l.turn(o) },
+		UpdateFunc: func(_, o any) { l.turn(o) },
+	}
+}
+
+func (l *ledger) turn(o any) {
+	network, ok := o.(*v1alpha1.ApplicationNetwork)
+	if !ok || network.Status.Trust == nil {
+		return
+	}
+	rotation, since := trust.Rotation(network.Status.Trust.Rotation), timeOf(network.Status.Trust.RotationSince)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if page := l.page(network.Name); page.rotation != rotation || !page.since.Equal(since) {
+		page.rotation, page.since = rotation, since
+		l.mark(network.Name)
+	}
+}
+
+// rotationSince is since when a network's rotation goes the way of a policy: now,
+// as long as the hub does not say so.
+func (l *ledger) rotationSince(network string, policy trust.Policy) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if page := l.page(network); page.rotation == rotationOf(policy) && !page.since.IsZero() {
+		return page.since
+	}
+	return l.now()
+}
+
 func (l *ledger) forget(name types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,6 +200,7 @@ func (l *ledger) where(ctx context.Context, f following, self *trust.Observed) (
 		return position{}, failure
 	}
 	p := position{authority: authority, policy: policyOf(f.network, l.leafLife)}
+	p.policy.RotationSince = l.rotationSince(f.network.Name, p.policy)
 	members := l.members(f, self)
 	var err error
 	if p.roots, err = authority.Roots(ctx, p.policy); err != nil {

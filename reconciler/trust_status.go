@@ -13,9 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
@@ -76,16 +76,11 @@ func observedOf(m *v1alpha1.Member) trust.Observed {
 	return o
 }
 
-// rootsAtStart says whether a release's ztunnel reads the roots by which it knows
-// the CA only when it starts: those before 1.28.6, 1.29.2 and 1.30.0.
+// rootsAtStart says whether a release's node proxies read the roots by which they
+// know the CA only when they start. Those of which no release is known yet are
+// restarted rather than cut off.
 func rootsAtStart(release string) bool {
-	v, err := version.ParseSemantic(release)
-	if err != nil {
-		return false
-	}
-	fixed := map[uint]uint{28: 6, 29: 2}
-	patch, mended := fixed[v.Minor()]
-	return v.Major() == 1 && (v.Minor() < 28 || mended && v.Patch() < patch)
+	return release == "" || catalog.Release{Version: release}.RestartsForRoots()
 }
 
 // reachable says whether the member's API answered when it was last asked.
@@ -181,13 +176,16 @@ func fingerprintsOf(all []*x509.Certificate) []trust.Fingerprint {
 	return slices.Compact(out)
 }
 
-// hasFollowed says whether what is issued is also proven.
+// hasFollowed says whether what is issued is also proven, by a look that is not
+// older than it: what was issued may look the same as what was before.
 func hasFollowed(t *v1alpha1.MemberTrustStatus) bool {
 	if t == nil || t.Issued == nil || t.Proven == nil {
 		return false
 	}
 	same := slices.EqualFunc(t.Issued.Trusts, t.Proven.Trusts, func(a, b v1alpha1.TrustedRoot) bool { return a.Fingerprint == b.Fingerprint })
-	return same && t.Issued.Serial == t.Proven.Serial && t.Issued.Signer == t.Proven.Signer
+	at := timeOf(t.Proven.At)
+	newer := !at.Before(timeOf(t.Issued.TrustsSince)) && !at.Before(timeOf(t.Issued.SignerSince))
+	return same && newer && t.Issued.Serial == t.Proven.Serial && t.Issued.Signer == t.Proven.Signer
 }
 
 // networkStatus is what a network's status says of a decision.
@@ -208,6 +206,19 @@ func networkStatus(d trust.Decision, roots []trust.Root) *v1alpha1.NetworkTrustS
 		})
 	}
 	return out
+}
+
+// turned puts into a network's status since when its rotation goes the way that it
+// does. Only this record says that nobody decides by the way before any more.
+func turned(before, after *v1alpha1.NetworkTrustStatus, policy trust.Policy, now time.Time) {
+	after.Rotation, after.RotationSince = string(rotationOf(policy)), stamp(now)
+	if before != nil && before.Rotation == after.Rotation && before.RotationSince != nil {
+		after.RotationSince = before.RotationSince
+	}
+}
+
+func rotationOf(policy trust.Policy) trust.Rotation {
+	return cmp.Or(policy.Rotation, trust.RotationProceed)
 }
 
 // maxBlockers and maxRoots bound a network's status.

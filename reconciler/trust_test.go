@@ -260,7 +260,7 @@ func TestLedgerWakes(t *testing.T) {
 
 func TestRootsAtStart(t *testing.T) {
 	for release, want := range map[string]bool{
-		"1.27.9": true, "1.28.2": true, "1.28.6": false, "1.29.1": true, "1.29.2": false, "1.30.0": false, "1.31.0": false, "": false,
+		"1.27.9": true, "1.28.2": true, "1.28.6": false, "1.29.1": true, "1.29.2": false, "1.30.0": false, "1.31.0": false, "": true,
 	} {
 		if rootsAtStart(release) != want {
 			t.Errorf("%s: %v", release, !want)

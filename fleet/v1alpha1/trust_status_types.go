@@ -18,6 +18,11 @@ type MemberTrustStatus struct {
 	// RestartedAfter is the newest time for which all proxies that were started
 	// before it are known to have been restarted.
 	RestartedAfter *metav1.Time `json:"restartedAfter,omitempty"`
+
+	// Restarting says what a restart of proxies waits for; empty when none is under
+	// way.
+	// +kubebuilder:validation:MaxLength=1024
+	Restarting string `json:"restarting,omitempty"`
 }
 
 // IssuedTrust is a CA as the vault has it; never its key.
@@ -95,6 +100,12 @@ type NetworkTrustStatus struct {
 
 	// NextAt is when time alone brings the next step.
 	NextAt *metav1.Time `json:"nextAt,omitempty"`
+
+	// Rotation is spec.trust.root.rotation as it was acted on last.
+	Rotation string `json:"rotation,omitempty"`
+
+	// RotationSince is since when it is what it is.
+	RotationSince *metav1.Time `json:"rotationSince,omitempty"`
 
 	// Blockers are what the step waits for, at most twenty.
 	Blockers []TrustBlocker `json:"blockers,omitempty"`

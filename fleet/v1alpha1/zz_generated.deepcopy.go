@@ -1229,6 +1229,10 @@ func (in *NetworkTrustStatus) DeepCopyInto(out *NetworkTrustStatus) {
 		in, out := &in.NextAt, &out.NextAt
 		*out = (*in).DeepCopy()
 	}
+	if in.RotationSince != nil {
+		in, out := &in.RotationSince, &out.RotationSince
+		*out = (*in).DeepCopy()
+	}
 	if in.Blockers != nil {
 		in, out := &in.Blockers, &out.Blockers
 		*out = make([]TrustBlocker, len(*in))

@@ -1,0 +1,59 @@
+package reconciler
+
+import (
+	"context"
+	"time"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+)
+
+const (
+	// restartLook is how soon proxies that roll out are looked at again.
+	restartLook = 5 * time.Second
+	// restartTimeout of one look.
+	restartTimeout = time.Minute
+)
+
+// restart has the member's proxies restarted where its network's rotation asks for
+// it, and puts into the member's status how far that is: the record and what is on
+// the member are all that a restart is, so another process goes on with it. It
+// returns how soon to look again; zero when there is nothing to look at.
+func (r *memberReconciler) restart(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, a authorized) time.Duration {
+	after := restartAfter(a.position.Decision, m)
+	if after.IsZero() {
+		if m.Status.Trust != nil {
+			m.Status.Trust.Restarting = ""
+		}
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, restartTimeout)
+	defer cancel()
+	waiting, err := apply.Restart(ctx, c.target, set, after)
+	restarted(m.Status.Trust, after, waiting, err)
+	return restartLook
+}
+
+// restartAfter is from when on the member's proxies have to be, in whole seconds as
+// its status has times; zero for no restart, or one that is complete.
+func restartAfter(d trust.Decision, m *v1alpha1.Member) time.Time {
+	target, known := d.Target(m.Name)
+	after := timeOf(stamp(target.RestartAfter))
+	if !known || m.Status.Trust == nil || !timeOf(m.Status.Trust.RestartedAfter).Before(after) {
+		return time.Time{}
+	}
+	return after
+}
+
+// restarted takes what a look at a restart found into a member's status.
+func restarted(known *v1alpha1.MemberTrustStatus, after time.Time, waiting []apply.Waiting, err error) {
+	switch {
+	case err != nil:
+		known.Restarting = shortened("restart proxies: " + err.Error())
+	case len(waiting) > 0:
+		known.Restarting = shortened(waiting[0].Subject.String() + ": " + waiting[0].Why)
+	default:
+		known.Restarting, known.RestartedAfter = "", stamp(after)
+	}
+}

@@ -1,0 +1,124 @@
+package reconciler
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+)
+
+// TestRestartOfMember follows one member through the restarts that a decision asks
+// for, by its status alone.
+func TestRestartOfMember(t *testing.T) {
+	t.Parallel()
+	now := trustStart.Add(time.Hour)
+	_, roots, _ := twoRoots(t)
+	policy := policyOf(&v1alpha1.ApplicationNetwork{}, 0)
+	proven := now.Add(-10 * time.Minute)
+	both := []v1alpha1.TrustedRoot{
+		{Fingerprint: string(roots[0].Trusts()), Since: metav1.NewTime(now.Add(-1000 * time.Hour))},
+		{Fingerprint: string(roots[1].Trusts()), Since: metav1.NewTime(proven)},
+	}
+	ready := []metav1.Condition{{Type: meta.ReadyCondition, Status: metav1.ConditionTrue, Reason: status.ReasonApplied}}
+	m := &v1alpha1.Member{Status: v1alpha1.MemberStatus{Conditions: ready, Release: "1.30.4", Trust: &v1alpha1.MemberTrustStatus{
+		Issued: &v1alpha1.IssuedTrust{Trusts: both, Signer: string(roots[0].Signs()), SignerSince: stamp(now.Add(-1000 * time.Hour)), Serial: "1"},
+		Proven: &v1alpha1.ProvenTrust{Trusts: both, TrustsSince: stamp(proven), Signer: string(roots[0].Signs()), SignerSince: stamp(now.Add(-1000 * time.Hour)), Serial: "1", At: stamp(proven)},
+	}}}
+	m.Name = "eastus-1"
+	decide := func() trust.Decision { return trust.Decide(policy, roots, []trust.Observed{observedOf(m)}, now) }
+
+	if after := restartAfter(decide(), m); !after.IsZero() {
+		t.Errorf("without an emergency proxies of 1.30.4 are restarted, for %s", after)
+	}
+	for _, release := range []string{"1.28.5", ""} {
+		m.Status.Release = release
+		if after := restartAfter(decide(), m); !after.Equal(proven) {
+			t.Errorf("release %q: a restart for %s, want one for %s", release, after, proven)
+		}
+	}
+	m.Status.Release, policy.Emergency = "1.30.4", true
+	after := restartAfter(decide(), m)
+	if !after.Equal(proven) {
+		t.Fatalf("a restart for %s, want one for %s", after, proven)
+	}
+	restarted(m.Status.Trust, after, nil, errors.New("the member does not answer"))
+	if restartAfter(decide(), m) != after || !strings.Contains(m.Status.Trust.Restarting, "does not answer") {
+		t.Errorf("an error ends the restart: %+v", m.Status.Trust)
+	}
+	restarted(m.Status.Trust, after, []apply.Waiting{{Subject: apply.Subject{Kind: "DaemonSet", Name: "ztunnel"}, Why: "waiting for node-1"}}, nil)
+	if restartAfter(decide(), m) != after || m.Status.Trust.Restarting != "DaemonSet ztunnel: waiting for node-1" {
+		t.Errorf("a rollout that is not complete ends the restart: %+v", m.Status.Trust)
+	}
+	if step := decide().Step; step != trust.StepTrustBoth {
+		t.Errorf("step %s before the restart is complete", step)
+	}
+	restarted(m.Status.Trust, after, nil, nil)
+	if d := decide(); !restartAfter(d, m).IsZero() || d.Step != trust.StepSignByNew || m.Status.Trust.Restarting != "" {
+		t.Errorf("step %s after the restart, which is asked for again for %s: %+v", d.Step, restartAfter(d, m), m.Status.Trust)
+	}
+}
+
+func TestOldProofIsNoProof(t *testing.T) {
+	t.Parallel()
+	at := func(s int) metav1.Time { return metav1.NewTime(time.Unix(int64(s), 0)) }
+	look := func(issued, proven int) *v1alpha1.MemberTrustStatus {
+		since, asked := at(issued), at(proven)
+		return &v1alpha1.MemberTrustStatus{
+			Issued: &v1alpha1.IssuedTrust{Serial: "1", Signer: "a", Trusts: []v1alpha1.TrustedRoot{{Fingerprint: "a", Since: since}}, TrustsSince: &since},
+			Proven: &v1alpha1.ProvenTrust{Serial: "1", Signer: "a", Trusts: []v1alpha1.TrustedRoot{{Fingerprint: "a", Since: at(1)}}, At: &asked},
+		}
+	}
+	if hasFollowed(look(10, 9)) || !hasFollowed(look(10, 10)) {
+		t.Error("a look from before the issue proves it, or one after it does not")
+	}
+	m := &v1alpha1.Member{Status: v1alpha1.MemberStatus{Trust: look(10, 9)}}
+	if got := observedOf(m).ProvenAt; !got.Equal(time.Unix(9, 0)) {
+		t.Errorf("proven at %s", got)
+	}
+}
+
+// TestTurnsOfRotation: gates stay closed from a turn on until the hub has it, and
+// for a while after that.
+func TestTurnsOfRotation(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	l := newLedger(newVaults(nil, Options{}, nil), Options{}, nil)
+	l.now = func() time.Time { return now }
+	network := &v1alpha1.ApplicationNetwork{}
+	network.Name = "prod"
+	since := func(rotation trust.Rotation, want time.Time, reason string) {
+		t.Helper()
+		l.turn(network)
+		if got := l.rotationSince("prod", trust.Policy{Rotation: rotation}); !got.Equal(want) {
+			t.Errorf("%s: since %s, want %s", reason, got, want)
+		}
+	}
+	report := func(rotation trust.Rotation) {
+		after := &v1alpha1.NetworkTrustStatus{}
+		turned(network.Status.Trust, after, trust.Policy{Rotation: rotation}, now)
+		network.Status.Trust = after
+	}
+	since("", now, "the hub says nothing")
+	report("")
+	first := now
+	now = now.Add(time.Hour)
+	since(trust.RotationProceed, first, "the empty text is Proceed")
+	report(trust.RotationProceed)
+	since("", first, "it was reported again")
+	since(trust.RotationBack, now, "a turn that was not reported")
+	report(trust.RotationBack)
+	turn := now
+	now = now.Add(time.Hour)
+	since(trust.RotationBack, turn, "a turn that was reported")
+	since(trust.RotationProceed, now, "the turn back")
+	network.Status.Trust = &v1alpha1.NetworkTrustStatus{}
+	since(trust.RotationBack, now, "a status that was lost")
+}
