@@ -83,10 +83,14 @@ func (r *memberReconciler) issue(ctx context.Context, authority *trust.Authority
 	request := trust.Request{Policy: policy, Member: m.Name, Clock: c.member}
 	if m.Spec.Trust != nil {
 		request.ReplaceIssuedBefore = timeOf(m.Spec.Trust.ReplaceIssuedBefore)
-		if before := timeOf(m.Spec.Trust.RevokeIssuedBefore); policy.CRL && !before.IsZero() {
-			if err := authority.Revoke(ctx, policy, m.Name, before); err != nil {
-				return authorized{}, err
-			}
+	}
+	if before := revokedBefore(m); policy.CRL && !before.IsZero() {
+		changed, err := authority.Revoke(ctx, policy, m.Name, before)
+		if err != nil {
+			return authorized{}, err
+		}
+		if changed {
+			r.ledger.wakeAll(want.network.Name)
 		}
 	}
 	var known bool
@@ -102,6 +106,21 @@ func (r *memberReconciler) issue(ctx context.Context, authority *trust.Authority
 	}
 	a.chain, err = authority.Issue(ctx, request)
 	return a, err
+}
+
+// revokedBefore is until when CAs of a member that stays must have been issued to go
+// on the list now: not before its istiods are proven to sign by one that stays off it.
+// Zero for none.
+func revokedBefore(m *v1alpha1.Member) time.Time {
+	known := m.Status.Trust
+	if m.Spec.Trust == nil || !hasFollowed(known) {
+		return time.Time{}
+	}
+	before := timeOf(m.Spec.Trust.RevokeIssuedBefore)
+	if issuedOf(known.Issued).Made().Before(before) {
+		return time.Time{}
+	}
+	return before
 }
 
 // following is what the members of the network follow.
@@ -317,7 +336,7 @@ func (r *memberReconciler) revoke(ctx context.Context, m *v1alpha1.Member) *stat
 	if failure != nil {
 		return failure
 	}
-	if err := authority.Revoke(ctx, policy, m.Name, r.now()); err != nil {
+	if _, err := authority.Revoke(ctx, policy, m.Name, r.now()); err != nil {
 		return &status.Failure{Reason: status.ReasonCAUnavailable, Message: err.Error()}
 	}
 	r.ledger.wakeAll(network.Name)

@@ -267,3 +267,38 @@ func TestRootsAtStart(t *testing.T) {
 		}
 	}
 }
+
+// TestRevokedBefore: a CA is not revoked while the member's istiods sign by it.
+func TestRevokedBefore(t *testing.T) {
+	authority, _, _ := twoRoots(t)
+	issued, err := authority.Issued(t.Context(), policyOf(&v1alpha1.ApplicationNetwork{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}, 0), "east")
+	must(t, err)
+	m := &v1alpha1.Member{ObjectMeta: metav1.ObjectMeta{Name: "east"}}
+	m.Status.Trust = &v1alpha1.MemberTrustStatus{Issued: issuedStatus(issued)}
+	known := m.Status.Trust
+	proven := &v1alpha1.ProvenTrust{Serial: known.Issued.Serial, Signer: known.Issued.Signer, Trusts: known.Issued.Trusts, At: stamp(issued.Made().Add(time.Hour))}
+	older := proven.DeepCopy()
+	older.Serial = "older"
+	for _, tt := range []struct {
+		reason string
+		said   time.Time
+		proven *v1alpha1.ProvenTrust
+		want   bool
+	}{
+		{"Git says nothing", time.Time{}, proven, false},
+		{"the CA is newer, and its istiods sign by it", issued.Made(), proven, true},
+		{"the CA is still to be replaced", issued.Made().Add(time.Second), proven, false},
+		{"its istiods sign by the one before", issued.Made(), older, false},
+		{"nothing is proven", issued.Made(), nil, false},
+	} {
+		known.Proven = tt.proven
+		m.Spec.Trust = &v1alpha1.MemberTrust{RevokeIssuedBefore: stamp(tt.said)}
+		if got := revokedBefore(m); got.IsZero() == tt.want || tt.want && !got.Equal(tt.said) {
+			t.Errorf("%s: %s", tt.reason, got)
+		}
+	}
+	m.Spec.Trust = nil
+	if got := revokedBefore(m); !got.IsZero() {
+		t.Errorf("Git has nothing about trust: %s", got)
+	}
+}

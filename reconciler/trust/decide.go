@@ -26,6 +26,9 @@ type Issued struct {
 	NotBefore, NotAfter time.Time
 }
 
+// Made is when the intermediate was issued; its NotBefore is dated back.
+func (i Issued) Made() time.Time { return i.NotBefore.Add(clockSkew) }
+
 // joining says that the member never had a chain.
 func (i Issued) joining() bool { return i.Signer == "" }
 

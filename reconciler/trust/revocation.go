@@ -55,19 +55,19 @@ func revokedName(network string) string { return network + "/revoked" }
 
 // Revoke puts a member's intermediates that were issued before a time on the
 // revocation lists of its network, for as long as they would be valid; those of a
-// member that leaves, before now. Nothing is asked of the vault when they are on
-// them already.
+// member that leaves, before now. It says whether the lists have changed; nothing is
+// asked of the vault when all are on them already.
 //
 // Workload certificates of those intermediates are refused as soon as the others
 // have the list: of a member that stays, the intermediate has to be replaced and
 // its proxies restarted first.
-func (a *Authority) Revoke(ctx context.Context, policy Policy, member string, issuedBefore time.Time) error {
+func (a *Authority) Revoke(ctx context.Context, policy Policy, member string, issuedBefore time.Time) (bool, error) {
 	if _, err := a.Issued(ctx, policy, member); err != nil {
-		return err
+		return false, err
 	}
 	m := a.member(policy.Network, member)
 	if err := m.take(ctx); err != nil {
-		return err
+		return false, err
 	}
 	earlier := slices.Clone(m.earlier)
 	if !m.issued.joining() {
@@ -83,36 +83,38 @@ func (a *Authority) Revoke(ctx context.Context, policy Policy, member string, is
 	}
 	n := a.network(policy.Network)
 	if err := n.take(ctx); err != nil {
-		return err
+		return false, err
 	}
 	defer n.leave()
-	if err := a.revoke(ctx, policy.Network, n, entries); err != nil {
-		return fmt.Errorf("revoke intermediate CAs of member %q: %w", member, err)
+	changed, err := a.revoke(ctx, policy.Network, n, entries)
+	if err != nil {
+		return changed, fmt.Errorf("revoke intermediate CAs of member %q: %w", member, err)
 	}
-	return nil
+	return changed, nil
 }
 
 // revoke adds entries. Of two replicas that write at once the last one wins, so
 // what was written is read again.
-func (a *Authority) revoke(ctx context.Context, network string, n *networkState, entries []revokedEntry) error {
+func (a *Authority) revoke(ctx context.Context, network string, n *networkState, entries []revokedEntry) (changed bool, err error) {
 	if err := a.readRevoked(ctx, network, n); err != nil {
-		return err
+		return false, err
 	}
 	for range 3 {
 		missing := slices.DeleteFunc(slices.Clone(entries), func(e revokedEntry) bool { return n.revoked.document.has(e) })
 		if len(missing) == 0 {
-			return nil
+			return changed, nil
 		}
 		n.revoked.document.Entries = append(n.revoked.document.Entries, missing...)
+		changed = true
 		if err := a.writeRevoked(ctx, network, n); err != nil {
-			return err
+			return changed, err
 		}
 		n.revoked.until = time.Time{}
 		if err := a.readRevoked(ctx, network, n); err != nil {
-			return err
+			return changed, err
 		}
 	}
-	return errors.New("another process writes the network's revocations again and again")
+	return changed, errors.New("another process writes the network's revocations again and again")
 }
 
 func (d revokedDocument) has(e revokedEntry) bool {
