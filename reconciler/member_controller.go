@@ -201,6 +201,9 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	}
 	r.prove(ctx, c, m, given)
 	report.within = sooner(report.within, c.proof.wait(r.now(), m.Status.Trust))
+	if given.unavailable != "" {
+		report.within = sooner(report.within, vaultRetry)
+	}
 	report.within = sooner(report.within, r.restart(ctx, c, m, set, given))
 	return outcome
 }

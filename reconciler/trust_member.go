@@ -29,6 +29,8 @@ const (
 	// The pause between two looks at an istiod that has not followed doubles from
 	// the first to the longest. While a root is replaced all wait for it.
 	proofFirst, proofLongest, proofRotating = 2 * time.Second, 10 * time.Minute, 30 * time.Second
+	// vaultRetry is how soon a vault that could not be used is asked again.
+	vaultRetry = time.Minute
 	// proofTimeout of one look.
 	proofTimeout = time.Minute
 	// maxSkew is how far a member's clock may be from ours.

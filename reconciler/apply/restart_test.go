@@ -1,12 +1,15 @@
 package apply
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
 )
 
 func TestProxiesThatStartAfter(t *testing.T) {
@@ -71,9 +74,12 @@ spec:
 // TestRestart restarts proxies on a real API server with its real controllers. What
 // deliveries and istiod apply beside it must not undo a restart, and must not begin
 // another one.
+//
+// It and the next are not parallel: tests of leaves would wait for their pods, which
+// are in a namespace of the mesh.
 func TestRestart(t *testing.T) {
-	t.Parallel()
 	m, _ := connected(t)
+	t.Cleanup(func() { clearGateways(t, m, "restart-shop") })
 	target, set := NewTarget(m), small(t, "restart")
 	mustApply(t, target, set)
 	asIstiod := func() {
@@ -187,8 +193,8 @@ func TestRestart(t *testing.T) {
 // TestRestartRefused: of one proxy that may not be changed is said what to do; the
 // others are restarted all the same.
 func TestRestartRefused(t *testing.T) {
-	t.Parallel()
 	m, _ := connected(t)
+	t.Cleanup(func() { clearGateways(t, m, "norestart-shop") })
 	target, set := NewTarget(m), small(t, "norestart")
 	mustApply(t, target, set)
 	o := parse(t, "norestart", gateways)[0]
@@ -214,4 +220,18 @@ func TestRestartRefused(t *testing.T) {
 	if err != nil || !refused || !startsAfter(live, time.Now().Add(-time.Minute)) {
 		t.Errorf("refused: %t, waits for %+v, error %v", refused, waiting, err)
 	}
+}
+
+// clearGateways deletes the Deployments of a namespace with their pods.
+func clearGateways(t *testing.T, m *member.Member, namespace string) {
+	t.Helper()
+	ctx := context.Background()
+	err := client(t, m, "apps/v1", "Deployment", namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+	if err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the pods of gateways to go", func() bool {
+		pods, err := client(t, m, "v1", "Pod", namespace).List(ctx, metav1.ListOptions{})
+		return err == nil && len(pods.Items) == 0
+	})
 }

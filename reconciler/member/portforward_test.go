@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,9 +35,9 @@ func TestDialPodRefused(t *testing.T) {
 		{"it breaks off", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, Unreachable, ""},
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
-			var asked *http.Request
+			var last atomic.Pointer[http.Request]
 			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				asked = r.Clone(context.Background())
+				last.Store(r.Clone(context.Background()))
 				tt.answer(w, r)
 			}))
 			defer server.Close()
@@ -59,6 +60,7 @@ func TestDialPodRefused(t *testing.T) {
 			if strings.Contains(err.Error(), "the-token") {
 				t.Errorf("the error has the token: %v", err)
 			}
+			asked := last.Load()
 			if asked.URL.Path != "/api/v1/namespaces/s/pods/p/portforward" || asked.Header.Get("Authorization") != "Bearer the-token" || asked.Method != http.MethodPost {
 				t.Errorf("asked %s %s", asked.Method, asked.URL)
 			}

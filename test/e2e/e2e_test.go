@@ -92,16 +92,17 @@ func logDir(t *testing.T) string {
 // waits until it has stopped.
 func run(t *testing.T, r *rig.Rig) (stop func()) {
 	t.Helper()
+	return runWith(t, r, reconciler.Options{VaultDirectory: r.Vault(), MetricsAddress: metricsAddress, LeaderElection: true})
+}
+
+func runWith(t *testing.T, r *rig.Rig, o reconciler.Options) (stop func()) {
+	t.Helper()
 	hub, err := r.RESTConfig()
 	check(t, err)
+	o.Namespace, o.CacheDirectory, o.Log = rig.Namespace, r.Cache(), logger(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() {
-		done <- reconciler.Run(ctx, hub, reconciler.Options{
-			Namespace: rig.Namespace, VaultDirectory: r.Vault(), CacheDirectory: r.Cache(),
-			MetricsAddress: metricsAddress, LeaderElection: true, Log: logger(t),
-		})
-	}()
+	go func() { done <- reconciler.Run(ctx, hub, o) }()
 	var stopped atomic.Bool
 	stop = func() {
 		if stopped.Swap(true) {
