@@ -31,6 +31,7 @@ const vaultLogin, vaultPassword = "vault-login", "czNjcmV0LW9mLWUyZQ"
 // an idle fleet asks it nothing; and while it is away, also across a restart, the
 // member keeps the CA that it has and everything else goes on.
 func TestKeyVault(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r, err := rig.Start(context.WithoutCancel(t.Context()), rig.Options{
 		Members: []string{east}, Istiods: []string{oneRelease}, LogDir: logDir(t), Progress: os.Stderr,
 	})

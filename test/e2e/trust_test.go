@@ -42,6 +42,7 @@ const oneRelease, otherRelease = "1.30.4", "1.31.0"
 // TestTrust follows the CAs of a network through all that replaces them, while
 // workloads get certificates from the real istiods and look at each other.
 func TestTrust(t *testing.T) {
+	t.Parallel() // it mostly waits
 	k := newTrustRig(t)
 	// Of this test, and not of its parts: a process ends with whose it is.
 	restart := func() *process { return k.trustProcess(t) }
