@@ -24,6 +24,7 @@ func (f *faults) unreadable(t *testing.T) {
 	check(t, hub.Get(t.Context(), client.ObjectKey{Name: "members.isthmus.dev"}, crd))
 	strict := crd.Spec.DeepCopy()
 	for i := range crd.Spec.Versions {
+		crd.Spec.Versions[i].SelectableFields = nil // need a schema
 		crd.Spec.Versions[i].Schema.OpenAPIV3Schema = &apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: ptr.To(true)}
 	}
 	check(t, hub.Update(t.Context(), crd))
