@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -282,7 +283,7 @@ func (l *ledger) members(f following, self *trust.Observed) []trust.Observed {
 	page := l.page(f.network.Name)
 	out := make([]trust.Observed, 0, len(page.members)+1)
 	for _, name := range slices.SortedFunc(maps.Keys(page.members), func(a, b types.NamespacedName) int {
-		return compareNames(a, b)
+		return strings.Compare(a.Name, b.Name)
 	}) {
 		if self == nil || name.Name != self.Member {
 			out = append(out, page.members[name])
@@ -296,16 +297,6 @@ func (l *ledger) members(f following, self *trust.Observed) []trust.Observed {
 		out = append(out, trust.Observed{Member: "members on other hubs"})
 	}
 	return out
-}
-
-func compareNames(a, b types.NamespacedName) int {
-	if a.Name != b.Name {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	}
-	return 0
 }
 
 // wakeAll has all members of a network looked at: what they are to have has changed

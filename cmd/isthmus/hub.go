@@ -2,11 +2,16 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
+
+// hubTimeout bounds one answer of the hub.
+const hubTimeout = 20 * time.Second
 
 // hubFlags say how to reach the hub.
 type hubFlags struct {
@@ -31,4 +36,18 @@ func (f *hubFlags) config() (*rest.Config, error) {
 	}
 	config.UserAgent = "isthmus/" + currentVersion().Version
 	return config, nil
+}
+
+// connect returns a client for a command that reads the hub.
+func (f *hubFlags) connect() (dynamic.Interface, error) {
+	config, err := f.config()
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = hubTimeout
+	hub, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the hub: %w", err)
+	}
+	return hub, nil
 }

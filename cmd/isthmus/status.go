@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,9 +17,6 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
-
-// hubTimeout bounds one answer of the hub.
-const hubTimeout = 20 * time.Second
 
 type statusOptions struct {
 	hub    hubFlags
@@ -49,14 +45,9 @@ fleets that are not ready on stderr. Exits with 1 if anything is not ready.`,
 }
 
 func status(ctx context.Context, p *printer, opts statusOptions) error {
-	config, err := opts.hub.config()
+	hub, err := opts.hub.connect()
 	if err != nil {
 		return err
-	}
-	config.Timeout = hubTimeout
-	hub, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("connect to the hub: %w", err)
 	}
 	report, err := readHub(ctx, hub, opts.hub.namespace)
 	if err != nil {

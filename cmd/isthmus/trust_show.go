@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
@@ -44,14 +43,9 @@ something is not proven, or waits for a person.`,
 }
 
 func trustShow(ctx context.Context, p *printer, opts trustShowOptions) error {
-	config, err := opts.hub.config()
+	hub, err := opts.hub.connect()
 	if err != nil {
 		return err
-	}
-	config.Timeout = hubTimeout
-	hub, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return fmt.Errorf("connect to the hub: %w", err)
 	}
 	networks, err := list[v1alpha1.ApplicationNetwork](ctx, hub, opts.hub.namespace, "applicationnetworks")
 	if err != nil {
