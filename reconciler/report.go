@@ -96,10 +96,9 @@ func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) 
 
 // certificateStatus is what a status says of a CA.
 func certificateStatus(tier string, c *x509.Certificate, l trust.Lifetime) v1alpha1.CertificateStatus {
-	life := c.NotAfter.Sub(c.NotBefore)
 	return v1alpha1.CertificateStatus{
 		Tier: tier, Serial: c.SerialNumber.Text(16), NotAfter: metav1.NewTime(c.NotAfter),
-		RenewalTime: stamp(c.NotBefore.Add(time.Duration(float64(life) * l.RotateAt))),
+		RenewalTime: stamp(trust.DueAt(c, l.RotateAt)),
 	}
 }
 

@@ -333,8 +333,7 @@ func (r *rotation) due(root Root) bool {
 
 // dueAt is when a root has used up its share of life.
 func (r *rotation) dueAt(root Root) time.Time {
-	life := root.Certificate.NotAfter.Sub(root.Certificate.NotBefore)
-	return root.Certificate.NotBefore.Add(time.Duration(float64(life) * r.policy.Root.RotateAt))
+	return DueAt(root.Certificate, r.policy.Root.RotateAt)
 }
 
 // replaceBefore says whether something made at a time is to be replaced because

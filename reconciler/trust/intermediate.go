@@ -47,9 +47,7 @@ func renewal(now time.Time, r Request, m *memberState) string {
 // rotationPoint is when an intermediate has used up its share of life, less a
 // jitter that the member's name gives.
 func rotationPoint(c Chain, r Request) time.Time {
-	life := c.Intermediate.NotAfter.Sub(c.Intermediate.NotBefore)
-	at := r.Policy.Intermediate.RotateAt - mostJitter*share(r.Policy.Network+"/"+r.Member)
-	return c.Intermediate.NotBefore.Add(time.Duration(float64(life) * at))
+	return DueAt(c.Intermediate, r.Policy.Intermediate.RotateAt-mostJitter*share(r.Policy.Network+"/"+r.Member))
 }
 
 // gains says whether a new intermediate would live longer: not when both end with

@@ -1,6 +1,9 @@
 package trust
 
-import "time"
+import (
+	"crypto/x509"
+	"time"
+)
 
 // Lifetime is how long the certificates of one tier live.
 type Lifetime struct {
@@ -69,3 +72,8 @@ func (p Policy) margin() time.Duration {
 
 // wait is how long it takes until no certificate is in use that was issued before.
 func (p Policy) wait() time.Duration { return p.Leaf.Validity + p.margin() }
+
+// DueAt is when a certificate has used up a share of its life.
+func DueAt(c *x509.Certificate, share float64) time.Time {
+	return c.NotBefore.Add(time.Duration(float64(c.NotAfter.Sub(c.NotBefore)) * share))
+}
