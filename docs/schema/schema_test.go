@@ -179,9 +179,25 @@ func documents(data []byte) []string {
 }
 
 func validate(s *jsonschema.Schema, text string) error {
+	var node yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+		return err
+	}
+	timesAreText(&node)
 	var document any
-	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+	if err := node.Decode(&document); err != nil {
 		return err
 	}
 	return s.Validate(document)
+}
+
+// timesAreText reads a time without quotes as editors and the API server do: the
+// package follows YAML 1.1, where that is a type of its own; in 1.2 it is text.
+func timesAreText(node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!timestamp" {
+		node.Tag = "!!str"
+	}
+	for _, child := range node.Content {
+		timesAreText(child)
+	}
 }
