@@ -124,25 +124,6 @@ type DataPlane struct {
 	MTLS MTLSMode `json:"mtls,omitempty"`
 }
 
-// DiscoveryMode is a way for members to find each other's services.
-// +kubebuilder:validation:Enum=RemoteCredentials;Messaging
-type DiscoveryMode string
-
-// The discovery modes.
-const (
-	// DiscoveryRemoteCredentials: each istiod reads its peers' API servers.
-	DiscoveryRemoteCredentials DiscoveryMode = "RemoteCredentials"
-	// DiscoveryMessaging: members exchange service summaries over a broker.
-	DiscoveryMessaging DiscoveryMode = "Messaging"
-)
-
-// Discovery is how members find each other's services.
-type Discovery struct {
-	// Mode is the way members find each other's services.
-	// +kubebuilder:default=RemoteCredentials
-	Mode DiscoveryMode `json:"mode,omitempty"`
-}
-
 // MeshNamespace is a namespace enrolled in the mesh on every member.
 type MeshNamespace struct {
 	// Name of the namespace.

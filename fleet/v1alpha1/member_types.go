@@ -136,6 +136,10 @@ type Cluster struct {
 	// take; only with type AKS.
 	Azure *Azure `json:"azure,omitempty"`
 
+	// PeerEndpoint is the address of the cluster's API server for other members'
+	// istiods. Default: the one that the reconciler takes.
+	PeerEndpoint *PeerEndpoint `json:"peerEndpoint,omitempty"`
+
 	// KubernetesVersion that the cluster runs, a minor or a full version. It is
 	// for checks before the cluster is seen, and for channels: what the
 	// reconciler sees goes before it. Default: not known.
@@ -361,7 +365,7 @@ type MemberStatus struct {
 	// ObservedGeneration of the spec that the conditions speak of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready; TrustReady; Reconciling and Stalled only while true.
+	// Conditions: Ready; TrustReady; PeersReady; Reconciling and Stalled only while true.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -404,6 +408,9 @@ type MemberStatus struct {
 
 	// Trust says which CA the member has.
 	Trust *MemberTrustStatus `json:"trust,omitempty"`
+
+	// Discovery says whom the member discovers, and what others discover of it.
+	Discovery *DiscoveryStatus `json:"discovery,omitempty"`
 
 	// Certificates that the member was given, by tier.
 	// +listType=map
