@@ -71,7 +71,19 @@ with_race() {
   tests race . -race $(go list ./... | grep -E "$raced")
   tests race-renderer . -race -run "$side_by_side" ./renderer
 }
-without_race() { tests rest . $(go list ./... | grep -vE "$raced"); }
+
+# End to end tests that mostly wait, for certificates to be taken up and tokens to
+# be replaced: they run beside the others, and are shown when those are through.
+waiting='^(TestTrust|TestKeyVault)$'
+without_race() {
+  local log="$top/out/waiting.log" beside failed=0
+  tests waiting . -run "$waiting" ./test/e2e >"$log" 2>&1 &
+  beside=$!
+  tests rest . -skip "$waiting" $(go list ./... | grep -vE "$raced") || failed=1
+  wait "$beside" || failed=1
+  cat "$log"
+  return "$failed"
+}
 of_harness() { tests harness hack/controlplane ./...; }
 
 step 'formatting' formatted
