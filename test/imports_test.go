@@ -166,6 +166,11 @@ var rules = []rule{
 		never:    append([]string{"k8s.io/client-go/...", "sigs.k8s.io/controller-runtime/..."}, inputOutput...),
 	},
 	{
+		reason:   "who reads whom, and whether a credential stays, is decided from values; who asks a member passes its answers in",
+		packages: []string{"reconciler/peering/..."},
+		never:    append([]string{"k8s.io/client-go/...", "sigs.k8s.io/controller-runtime/..."}, inputOutput...),
+	},
+	{
 		reason:   "flags and exit codes belong to the command line",
 		packages: []string{"..."},
 		except:   []string{"cmd/...", "test/..."},
@@ -191,7 +196,7 @@ type callRule struct {
 var callRules = []callRule{
 	{
 		reason:   "the same input gives the same bytes, also tomorrow: time is passed in",
-		packages: []string{"fleet/...", "catalog/...", "renderer/...", "reconciler/status/...", "reconciler/rollout/...", "reconciler/source/signature/..."},
+		packages: []string{"fleet/...", "catalog/...", "renderer/...", "reconciler/status/...", "reconciler/peering/...", "reconciler/rollout/...", "reconciler/source/signature/..."},
 		never:    []string{"time.Now", "time.Since", "time.Until", "time.After", "time.Sleep", "time.NewTimer", "time.NewTicker"},
 	},
 	{

@@ -1,0 +1,16 @@
+// Package peering decides which members read which, and whether the credential
+// that one reads another with is right.
+//
+// Of two members the reader is the one whose istiod reads, and the peer the one
+// that is read. [Peers] tells who reads whom. A [Credential] is a token of the
+// peer's reader account, bound to a Secret in the peer, its anchor: without the
+// anchor the token is void. It is kept in a Secret in the reader, as istiod wants
+// it, and nowhere else. [Judge] says whether it stays, and [Mint] makes another.
+//
+// Guarantees: no input and output of its own, no clock; the same credential gives
+// the same bytes, by which istiod tells whether to connect anew; and no token in
+// anything that is printed, encoded or returned as an error.
+//
+// Non-guarantees: claims of tokens are read, not verified; who relies on them knows
+// the token by a digest or has just got it from the peer.
+package peering

@@ -1,0 +1,166 @@
+package peering
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+)
+
+const (
+	// DefaultLifetime of a token, and DefaultRotateAt of it in per cent.
+	DefaultLifetime, DefaultRotateAt = 168 * time.Hour, 40
+	// RestartLifetime is how long a token lives at least in a reader whose istiod has
+	// to be restarted once it is replaced.
+	RestartLifetime = 2160 * time.Hour
+	// MaxSkew is how far the clocks of a hub and a peer may be apart.
+	MaxSkew = 5 * time.Minute
+)
+
+// Policy says how a reader's credentials are made and replaced.
+type Policy struct {
+	// Lifetime to ask for.
+	Lifetime time.Duration
+	// RotateAt is the share of its life, in per cent, at which a token is replaced.
+	RotateAt int
+	// ReplaceIssuedBefore has those replaced that were issued before; zero for none.
+	ReplaceIssuedBefore time.Time
+	// Restarts: each replacement costs the reader's istiod a restart.
+	Restarts bool
+}
+
+// PolicyOf a network for one reader.
+func PolicyOf(c v1alpha1.PeerCredentials, restarts bool) Policy {
+	p := Policy{Lifetime: DefaultLifetime, RotateAt: DefaultRotateAt, Restarts: restarts}
+	if c.Lifetime != nil && c.Lifetime.Duration > 0 {
+		p.Lifetime = c.Lifetime.Duration
+	}
+	if share, err := strconv.Atoi(strings.TrimSuffix(c.RotateAt, "%")); err == nil && share > 0 && share < 100 {
+		p.RotateAt = share
+	}
+	if c.ReplaceIssuedBefore != nil {
+		p.ReplaceIssuedBefore = c.ReplaceIssuedBefore.Time
+	}
+	if restarts {
+		p.Lifetime = max(p.Lifetime, RestartLifetime)
+	}
+	return p
+}
+
+// Anchor is the name of the Secret in a peer that a reader's tokens are bound to.
+// When tokens from before a time are to be replaced it is another one, so that the
+// old tokens can be revoked without the new.
+func Anchor(reader string, c v1alpha1.PeerCredentials) string {
+	if c.ReplaceIssuedBefore == nil {
+		return AnchorPrefix + reader
+	}
+	return AnchorPrefix + reader + "." + strconv.FormatInt(c.ReplaceIssuedBefore.Unix(), 10)
+}
+
+// Facts are what a credential is judged by. What is empty is not known, and nothing
+// is replaced for it.
+type Facts struct {
+	// Now by the peer's clock, as far as that is known.
+	Now time.Time
+	// Known is the record of it on the hub; nil for none.
+	Known *v1alpha1.PeerCredentialStatus
+	// Live is the credential in the reader; nil for none. Digest is of what is there,
+	// and Unreadable why that is no credential.
+	Live       *Credential
+	Digest     string
+	Unreadable error
+	// Endpoint of the peer; nil while it is not known.
+	Endpoint *Endpoint
+	// Namespace of the peer's account, and its uid.
+	Namespace  string
+	AccountUID types.UID
+	// Anchor to be bound to, and its uid.
+	Anchor    string
+	AnchorUID types.UID
+}
+
+// Verdict on a credential.
+type Verdict struct {
+	// Mint says that another one is to be made; else it stays byte for byte.
+	Mint bool
+	// Reason is the name of the check that wants it, empty for none.
+	Reason string
+	// Usable says that what the reader has may stay there until then.
+	Usable bool
+	// Timed says that only a clock wants it: who can ask the peer's first, should.
+	Timed bool
+}
+
+// The names of the checks.
+const (
+	Missing         = "Missing"
+	Unreadable      = "Unreadable"
+	Edited          = "Edited"
+	EndpointChanged = "EndpointChanged"
+	AccountChanged  = "AccountChanged"
+	AnchorChanged   = "AnchorChanged"
+	ReplacedByFleet = "ReplacedByFleet"
+	FromTheFuture   = "FromTheFuture"
+	Expired         = "Expired"
+	RotationDue     = "RotationDue"
+)
+
+// checks in their order: the first that holds has a credential replaced.
+var checks = []struct {
+	name  string
+	timed bool
+	holds func(Policy, Facts) bool
+}{
+	{name: Edited, holds: func(_ Policy, f Facts) bool { return f.Known == nil || f.Known.Digest != f.Digest }},
+	{name: EndpointChanged, holds: func(_ Policy, f Facts) bool { return f.Endpoint != nil && !f.Endpoint.Equal(f.Live.Endpoint) }},
+	{name: AccountChanged, holds: func(_ Policy, f Facts) bool {
+		return f.Live.Account != Account || f.Namespace != "" && f.Live.Namespace != f.Namespace ||
+			f.AccountUID != "" && f.Live.AccountUID != f.AccountUID
+	}},
+	{name: ReplacedByFleet, holds: func(p Policy, f Facts) bool {
+		// A time to come would have each new token replaced, until it has passed.
+		return f.Live.IssuedAt.Before(p.ReplaceIssuedBefore) && !p.ReplaceIssuedBefore.After(f.Now)
+	}},
+	{name: AnchorChanged, holds: func(_ Policy, f Facts) bool {
+		return f.AnchorUID != "" && (f.Live.Anchor != f.Anchor || f.Live.AnchorUID != f.AnchorUID)
+	}},
+	{name: FromTheFuture, timed: true, holds: func(_ Policy, f Facts) bool { return f.Live.IssuedAt.After(f.Now.Add(MaxSkew)) }},
+	{name: Expired, timed: true, holds: func(_ Policy, f Facts) bool { return !f.Now.Before(f.Live.ExpiresAt) }},
+	{name: RotationDue, timed: true, holds: func(p Policy, f Facts) bool { return !f.Now.Before(p.DueAt(f.Live.Claims)) }},
+}
+
+// Judge says whether a credential stays, by an ordered list of checks.
+func Judge(p Policy, f Facts) Verdict {
+	switch {
+	case f.Live == nil && f.Unreadable == nil:
+		return Verdict{Mint: true, Reason: Missing}
+	case f.Live == nil:
+		return Verdict{Mint: true, Reason: Unreadable}
+	}
+	for _, check := range checks {
+		if check.holds(p, f) {
+			// What somebody has put there may lead anywhere.
+			elsewhere := check.name == Edited && f.Endpoint != nil && !f.Endpoint.Equal(f.Live.Endpoint)
+			return Verdict{Mint: true, Reason: check.name, Usable: !elsewhere, Timed: check.timed}
+		}
+	}
+	return Verdict{Usable: true}
+}
+
+// DueAt is when a token is due for replacement: at the share of its life, or up to
+// a tenth of that earlier, so that those that were made together are not all
+// replaced together. Where a replacement costs a restart, together is better.
+func (p Policy) DueAt(c Claims) time.Time {
+	share := c.Life() / 100 * time.Duration(p.RotateAt)
+	if !p.Restarts {
+		spread := fnv.New32a()
+		_, _ = fmt.Fprint(spread, c.Anchor, " ", c.AnchorUID, " ", c.IssuedAt.Unix())
+		share -= share / 10 / 1000 * time.Duration(spread.Sum32()%1000)
+	}
+	return c.IssuedAt.Add(share)
+}
