@@ -77,8 +77,19 @@ var rules = []rule{
 	{
 		reason:   "Istio's and Helm's packages are wide and change with every release: one package renders with them, one validates",
 		packages: []string{"..."},
-		except:   []string{"renderer/ambient/...", "renderer/validation/...", "catalog/...", "reconciler/trust/proof/..."},
+		except:   []string{"renderer/ambient/...", "renderer/validation/...", "catalog/...", "reconciler/trust/proof/...", "test/xds/..."},
 		never:    []string{"istio.io/...", "istio.example/...", "helm.sh/helm/..."},
+	},
+	{
+		reason:   "watching what istiod tells its data plane takes the definitions of the messages, and gRPC, and nothing else of Istio",
+		packages: []string{"test/xds/..."},
+		only:     []string{"std", "istio.io/istio/pkg/workloadapi", "github.com/envoyproxy/go-control-plane/envoy/...", "google.golang.org/..."},
+	},
+	{
+		reason:   "what ships asks istiod and speaks no xDS: one package does, for tests",
+		packages: []string{"..."},
+		except:   []string{"test/xds/..."},
+		never:    []string{"github.com/envoyproxy/..."},
 	},
 	{
 		reason:   "asking istiod for a certificate takes the definition of its CA's API, and gRPC, and nothing else of Istio",
@@ -388,6 +399,9 @@ func TestImportViolations(t *testing.T) {
 		{"a flag in a library", "reconciler", "flag", 1},
 		{"a kubeconfig read where it is not sanitised", "reconciler/apply", "k8s.io/client-go/tools/clientcmd", 1},
 		{"a status that reads", "reconciler/status", "sigs.k8s.io/controller-runtime/pkg/client", 1},
+		{"a watch of istiod with the rest of Istio", "test/xds", "istio.io/istio/pilot/pkg/model", 1},
+		{"the one that speaks xDS", "test/xds", "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3", 0},
+		{"xDS in the product", "reconciler/istiod", "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3", 1},
 		{"a command as a library", "reconciler", module + "/cmd/isthmus", 1},
 		{"the tests' control plane in the product", "reconciler/member", module + "/hack/controlplane", 1},
 		{"a package whose name only begins alike", "renderers", "os", 0},
