@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,9 +25,9 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
+	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 )
 
@@ -69,7 +68,7 @@ type Question struct {
 // Answer.
 func Ask(ctx context.Context, m *member.Member, q Question) (Answer, error) {
 	var a Answer
-	pods, err := istiods(ctx, m, q.Namespace)
+	pods, err := istiod.Pods(ctx, m, q.Namespace)
 	if err != nil {
 		return a, err
 	}
@@ -103,25 +102,6 @@ func Ask(ctx context.Context, m *member.Member, q Question) (Answer, error) {
 		}
 	}
 	return a, ctx.Err()
-}
-
-// istiods are the pods that answer, or should: those that run and do not end.
-func istiods(ctx context.Context, m *member.Member, namespace string) ([]string, error) {
-	pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-	list, err := m.Dynamic.Resource(pods).Namespace(namespace).List(ctx, metav1.ListOptions{
-		LabelSelector: "app=istiod", FieldSelector: "status.phase=" + string(corev1.PodRunning),
-	})
-	if err != nil {
-		return nil, member.Wrap("list the pods of istiod", err)
-	}
-	var names []string
-	for _, pod := range list.Items {
-		if pod.GetDeletionTimestamp() == nil {
-			names = append(names, pod.GetName())
-		}
-	}
-	slices.Sort(names)
-	return names, nil
 }
 
 // published are the roots that istiod gives to a namespace.
