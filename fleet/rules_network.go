@@ -10,12 +10,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
-func discoveryNotSupported(spec *v1alpha1.ApplicationNetworkSpec, report field) {
-	if spec.Discovery.Mode == v1alpha1.DiscoveryMessaging {
-		report("spec.discovery.mode", "Messaging is not supported yet", "use RemoteCredentials")
-	}
-}
-
 // reservedNamespace: what runs in the system namespace must not depend on the
 // data plane that it runs, nor what Kubernetes itself runs.
 func reservedNamespace(spec *v1alpha1.ApplicationNetworkSpec, report field) {
