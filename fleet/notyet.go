@@ -18,7 +18,6 @@ var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
 		return s.Trust.Delivery.Mode != v1alpha1.DeliverySecretProviderClass
 	}},
 	{"spec.discovery.peers", "all members discover each other", nil},
-	{"spec.discovery.exports", "only Services with the label istio.io/global=true are discovered", nil},
 	{"spec.discovery.credentials", "no credentials are made", nil},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 }

@@ -25,7 +25,7 @@ var ownMeshConfig = map[string]string{
 	"defaultConfig.proxyMetadata.ISTIO_META_MESH_ID":      "it is the network's name",
 	"defaultConfig.proxyMetadata.ISTIO_META_NETWORK":      "set spec.connectivity.network of the member",
 	"rootNamespace":       "set spec.dataPlane.namespace",
-	"serviceScopeConfigs": "label a Service istio.io/global: \"true\" to make it global",
+	"serviceScopeConfigs": "label a Service istio.io/global: \"true\" to make it global, or set spec.discovery.exports",
 	"trustDomain":         "set spec.trust.domain",
 }
 

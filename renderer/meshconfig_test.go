@@ -1,8 +1,10 @@
 package renderer_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -122,5 +124,70 @@ func TestMergedMeshConfigIsChecked(t *testing.T) {
 	errs := result.Problems.Errors()
 	if len(errs) == 0 || errs[0].Reason != "InvalidMeshConfig" || !strings.Contains(errs[0].Message, "invalid connect timeout") {
 		t.Errorf("problems: %v", errs)
+	}
+}
+
+// Every member of every release has the same scopes of services: what the release's
+// own profile says, which a list of ours replaces, and then each export.
+func TestExports(t *testing.T) {
+	const exports = `  discovery:
+    exports:
+    - {namespace: shop}
+    - {namespace: "404", selector: {matchLabels: {export: "true"}, matchExpressions: [{key: tier, operator: NotIn, values: ["1", ISTHMUS_CLUSTER]}]}}
+    - {namespace: quiet, selector: {}}
+`
+	of := func(namespace string) map[string]any {
+		return map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": namespace}}
+	}
+	exported := []any{
+		map[string]any{"namespaceSelector": of("shop"), "scope": "GLOBAL"},
+		map[string]any{"namespaceSelector": of("404"), "scope": "GLOBAL", "servicesSelector": map[string]any{
+			"matchLabels":      map[string]any{"export": "true"},
+			"matchExpressions": []any{map[string]any{"key": "tier", "operator": "NotIn", "values": []any{"1", "ISTHMUS_CLUSTER"}}},
+		}},
+		map[string]any{"namespaceSelector": of("quiet"), "scope": "GLOBAL"},
+	}
+	files := everyRelease()
+	profile := map[string][]any{}
+	for _, b := range render(t, load(t, files)) {
+		profile[b.Release] = meshConfigOf(t, b)["serviceScopeConfigs"].([]any)
+	}
+	files["network.yaml"].Data = []byte(networkFile + exports + "  meshConfig: {connectTimeout: 5s}\n")
+	for _, b := range render(t, load(t, files)) {
+		got := meshConfigOf(t, b)["serviceScopeConfigs"]
+		if diff := cmp.Diff(any(slices.Concat(profile[b.Release], exported)), got); diff != "" {
+			t.Errorf("%s: scopes (-want +got):\n%s", b.Release, diff)
+		}
+	}
+}
+
+// A member whose istiod runs elsewhere takes part in the same way.
+func TestExportsOfHosted(t *testing.T) {
+	files := fstest.MapFS{
+		"network.yaml": {Data: []byte(networkFile + "  discovery: {exports: [{namespace: shop}]}\n")},
+		"host.yaml":    {Data: []byte(memberFile("host", "1.31.0"))},
+		"guest.yaml":   {Data: []byte(memberFile("guest", "1.31.0") + "  controlPlane: {placement: Hosted, host: host, address: 10.0.0.9}\n")},
+	}
+	scopes := map[string]any{}
+	for _, b := range render(t, load(t, files)) {
+		for _, object := range b.Objects {
+			if object.Object.GetKind() != "ConfigMap" || object.Object.GetName() != "istio" {
+				continue
+			}
+			var config map[string]any
+			text, _, _ := unstructured.NestedString(object.Object.Object, "data", "mesh")
+			if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+				t.Fatal(err)
+			}
+			scopes[b.Member+" "+object.Object.GetNamespace()] = config["serviceScopeConfigs"]
+		}
+	}
+	if len(scopes) < 2 {
+		t.Fatalf("mesh configs: %v", scopes)
+	}
+	for where, scope := range scopes {
+		if diff := cmp.Diff(scopes["host applink-system"], scope); diff != "" || len(scope.([]any)) != 2 {
+			t.Errorf("%s: other scopes than the host (-host +it):\n%s", where, diff)
+		}
 	}
 }

@@ -211,6 +211,9 @@ func meshOf(r Request) (mesh, error) {
 	if added := network.Spec.MeshConfig; added != nil {
 		m.meshConfig = string(added.Raw)
 	}
+	if m.exports, err = encodeExports(network.Spec.Discovery.Exports); err != nil {
+		return mesh{}, err
+	}
 	if telemetry := network.Spec.Telemetry; telemetry != nil && telemetry.Collector != nil {
 		m.collector = *telemetry.Collector
 	}

@@ -29,6 +29,8 @@ type mesh struct {
 	collector v1alpha1.Collector
 	// meshConfig is what the fleet adds to Istio's, as JSON; empty without any.
 	meshConfig string
+	// exports of the network, as JSON; empty without any.
+	exports string
 	// components are the settings in effect, as JSON; empty without any.
 	components string
 	// alone is the only member of the mesh; zero when there may be others.

@@ -19,6 +19,7 @@ import (
 // fixed are fields, and those below them, that are not varied, and why.
 var fixed = map[string]string{
 	"ApplicationNetwork.discovery.mode":            "Messaging is refused as yet",
+	"ApplicationNetwork.discovery.credentials":     "bundles are the same",
 	"ApplicationNetwork.trust.vault.azure.cloud":   "it is that of the address",
 	"ApplicationNetwork.trust.root.proceedWithout": "bundles are the same",
 	"ApplicationNetwork.trust.workload.rotateAt":   "there is one value",
@@ -26,6 +27,7 @@ var fixed = map[string]string{
 	"ApplicationNetwork.gatewayAPI":                "CRDs are fetched, not built in",
 	"ApplicationNetwork.releases":                  "charts are fetched, not built in",
 	"ApplicationNetwork.resources":                 "manifests are the same however members are rendered",
+	"Member.cluster.peerEndpoint":                  "bundles are the same",
 	"Member.trust.revokeIssuedBefore":              "bundles are the same",
 	"Member.gatewayAPI":                            "CRDs are fetched, not built in",
 	"Member.patches.target":                        "a network's are varied",

@@ -56,6 +56,9 @@ func (g generator) network(i int) network {
 	if g.chance(50) {
 		n.spec["acceptedHazards"] = []string{pick(g, "GatewayDenyAll", "CustomTrustDomain")}
 	}
+	if exports := g.exports(); len(exports) > 0 {
+		n.spec["discovery"].(object)["exports"] = exports
+	}
 	return n
 }
 
@@ -116,6 +119,27 @@ func (g generator) namespaces() []any {
 		}
 		if i == 0 || g.chance(60) {
 			out = append(out, namespace)
+		}
+	}
+	return out
+}
+
+// exports are of some of the namespaces, all of their Services or those that labels
+// select, which are also chosen to look like something else.
+func (g generator) exports() []any {
+	var out []any
+	for _, name := range []string{"shop", "pay", "404", "elsewhere"} {
+		export := object{"namespace": name}
+		switch g.IntN(3) {
+		case 0:
+			export["selector"] = object{"matchLabels": object{"export": pick(g, "true", "1e3", "ISTHMUS_CLUSTER")}}
+		case 1:
+			export["selector"] = object{"matchExpressions": []any{object{
+				"key": "tier", "operator": pick(g, "In", "NotIn"), "values": []string{pick(g, "no", "0x10"), "front"},
+			}}}
+		}
+		if g.chance(40) {
+			out = append(out, export)
 		}
 	}
 	return out
