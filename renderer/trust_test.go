@@ -113,8 +113,14 @@ func TestDeliveryOfTheCA(t *testing.T) {
 			}
 			istiod := mustFind(t, b, "Deployment", "istiod")
 			directory, volume := env(t, istiod)["ROOT_CA_DIR"], volumeOf(istiod, "isthmus-cacerts")
-			if mounted := tt.kind == "SecretProviderClass"; (directory != "") != mounted || (volume != nil) != mounted {
+			if waits := tt.kind != ""; (directory != "") != waits || (volume != nil) != waits {
 				t.Errorf("%s, %s: ROOT_CA_DIR %q, volume %v", tt.name, b.Release, directory, volume)
+			}
+			if _, csi := volume["csi"]; csi != (tt.kind == "SecretProviderClass") {
+				t.Errorf("%s, %s: volume %v", tt.name, b.Release, volume)
+			}
+			if secret, ok := volume["secret"].(map[string]any); ok && secret["optional"] != nil {
+				t.Errorf("%s, %s: istiod starts without a CA, and makes one of its own", tt.name, b.Release)
 			}
 			if directory != "" && mountOf(istiod, "isthmus-cacerts") != directory {
 				t.Errorf("%s, %s: mounted at %q, read at %q", tt.name, b.Release, mountOf(istiod, "isthmus-cacerts"), directory)
@@ -149,14 +155,15 @@ func TestExternalSecretNamesTheMembersEntry(t *testing.T) {
 	}
 }
 
-// The provider reads the list of files as YAML of texts that are YAML.
+// The provider reads the list of files as YAML of texts that are YAML, and the files
+// in that order: the key first and the certificate last, see vaultname.Files.
 func TestMountedFilesAreThoseOfTheMember(t *testing.T) {
 	for _, tt := range []struct {
 		name, trust string
 		files       []string
 		login       map[string]string
 	}{
-		{"workload identity", deliveries[2].trust, []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"}, map[string]string{
+		{"workload identity", deliveries[2].trust, []string{"ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-cert.pem"}, map[string]string{
 			"clientID": "00000000-0000-0000-0000-000000000001", "cloudName": "AzurePublicCloud", "keyvaultName": "prod-mesh",
 		}},
 		{"an identity of the nodes in another cloud, with a list of what is revoked", `    revocation: CRL
@@ -164,7 +171,7 @@ func TestMountedFilesAreThoseOfTheMember(t *testing.T) {
     delivery:
       mode: SecretProviderClass
       azure: {identity: ManagedIdentity, clientID: 00000000-0000-0000-0000-000000000001, tenantID: 00000000-0000-0000-0000-000000000002}
-`, []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-crl.pem"}, map[string]string{
+`, []string{"ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-crl.pem", "ca-cert.pem"}, map[string]string{
 			"userAssignedIdentityID": "00000000-0000-0000-0000-000000000001", "useVMManagedIdentity": "true", "cloudName": "AzureUSGovernmentCloud", "keyvaultName": "prod-mesh",
 		}},
 	} {

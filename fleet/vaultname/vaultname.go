@@ -10,13 +10,20 @@ import (
 // Member returns the path of a member's CA.
 func Member(network, member string) string { return network + "/members/" + member }
 
-// Files are the files of a member's CA as istiod reads them, in the order of their
-// names. The list of what is revoked is not one of them: it is there only where a
-// network has one.
-var Files = []string{"ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"}
-
-// RevokedFile is the list of what is revoked, as istiod reads it.
-const RevokedFile = "ca-crl.pem"
+// Files are the files of a member's CA as istiod reads them, those of which what
+// reads the vault and cannot take an entry apart has an entry each. The list of what
+// is revoked is there only where a network has one.
+//
+// They are read from the vault in this order, one after the other, and written in
+// the opposite one. So where the key, read first and written last, belongs to the
+// certificate, read last and written first, all that is between them is of the same
+// CA. istiod checks the former and not the latter.
+func Files(revocation bool) []string {
+	if revocation {
+		return []string{"ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-crl.pem", "ca-cert.pem"}
+	}
+	return []string{"ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-cert.pem"}
+}
 
 // File returns the path of one file of a member's CA, for what reads the vault and
 // cannot take an entry apart: "prod/members/eastus-1/ca-key".

@@ -204,7 +204,7 @@ func meshOf(r Request) (mesh, error) {
 		components: encoded, remote: hostedElsewhere(r.Member),
 	}
 	m.revocation = network.Spec.Trust.Revocation == v1alpha1.RevocationCRL
-	m.mountedCA = network.Spec.Trust.Delivery.Mode == v1alpha1.DeliverySecretProviderClass
+	m.delivery = network.Spec.Trust.Delivery.Mode
 	if validity := network.Spec.Trust.Workload.Validity; validity != nil {
 		m.workload = validity.Duration
 	}

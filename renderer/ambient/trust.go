@@ -15,8 +15,9 @@ import (
 // stands for it in a bundle.
 const secretCA = "cacerts"
 
-// mountedCA is where istiod finds its CA when it is mounted from the vault. The
-// charts mount the Secret elsewhere, and two volumes cannot be in one place.
+// mountedCA is where istiod finds its CA when somebody else than the reconciler
+// brings it. The charts mount the Secret elsewhere, and two volumes cannot be in one
+// place.
 const mountedCA = "/var/run/secrets/isthmus/cacerts"
 
 // reference returns what on the member brings its CA there, nil where the
@@ -97,14 +98,10 @@ func vaultOf(address string) string {
 }
 
 // mountedFiles returns the list of files in the form that the provider reads: YAML
-// in YAML in YAML.
+// in YAML in YAML. It reads them in the list's order, which matters.
 func mountedFiles(network *v1alpha1.ApplicationNetwork, member *v1alpha1.Member) string {
-	files := vaultname.Files
-	if network.Spec.Trust.Revocation == v1alpha1.RevocationCRL {
-		files = append(files[:len(files):len(files)], vaultname.RevokedFile)
-	}
 	var array []string
-	for _, file := range files {
+	for _, file := range vaultname.Files(network.Spec.Trust.Revocation == v1alpha1.RevocationCRL) {
 		array = append(array, encode(map[string]string{
 			"objectName":  vaultname.KeyVault(vaultname.File(network.Name, member.Name, file)),
 			"objectType":  "secret",
@@ -122,12 +119,23 @@ func encode(value any) string {
 	return string(text)
 }
 
-// mountCA has istiod read its CA from the vault.
-func mountCA(values map[string]any) {
-	values["volumes"] = []any{map[string]any{"name": "isthmus-cacerts", "csi": map[string]any{
-		"driver": "secrets-store.csi.k8s.io", "readOnly": true,
-		"volumeAttributes": map[string]any{"secretProviderClass": secretCA},
-	}}}
+// mountCA has istiod wait for its CA where not the reconciler brings it, which does
+// so before istiod. The charts' own volume may be empty, and istiod would then make a
+// CA of its own.
+func mountCA(values map[string]any, mode v1alpha1.DeliveryMode) {
+	volume := map[string]any{"name": "isthmus-cacerts"}
+	switch mode {
+	case v1alpha1.DeliveryExternalSecret:
+		volume["secret"] = map[string]any{"secretName": secretCA}
+	case v1alpha1.DeliverySecretProviderClass:
+		volume["csi"] = map[string]any{
+			"driver": "secrets-store.csi.k8s.io", "readOnly": true,
+			"volumeAttributes": map[string]any{"secretProviderClass": secretCA},
+		}
+	default:
+		return
+	}
+	values["volumes"] = []any{volume}
 	values["volumeMounts"] = []any{map[string]any{"name": "isthmus-cacerts", "mountPath": mountedCA, "readOnly": true}}
 	values["env"].(map[string]any)["ROOT_CA_DIR"] = mountedCA
 }

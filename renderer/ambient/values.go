@@ -23,8 +23,8 @@ type mesh struct {
 	remote bool
 	// revocation is set where the node proxies read a list of what is revoked.
 	revocation bool
-	// mountedCA is set where istiod's CA is mounted from the vault.
-	mountedCA bool
+	// delivery is how istiod's CA gets into the member.
+	delivery v1alpha1.DeliveryMode
 	// collector takes what the mesh tells of the traffic; empty without one.
 	collector v1alpha1.Collector
 	// meshConfig is what the fleet adds to Istio's, as JSON; empty without any.
@@ -122,9 +122,7 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 		values["istiodRemote"] = map[string]any{"enabled": true}
 		values["global"].(map[string]any)["configCluster"] = true
 	}
-	if m.mountedCA {
-		mountCA(values)
-	}
+	mountCA(values, m.delivery)
 	s.istiod(release, values)
 	return values
 }
