@@ -14,9 +14,6 @@ type later[T any] struct {
 }
 
 var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
-	{"spec.trust.delivery.mode", "what mounts a CA is rendered, but the reconciler refuses the commit", func(s *v1alpha1.ApplicationNetworkSpec) bool {
-		return s.Trust.Delivery.Mode != v1alpha1.DeliverySecretProviderClass
-	}},
 	{"spec.discovery.peers", "all members discover each other", nil},
 	{"spec.discovery.credentials", "no credentials are made", nil},
 	{"spec.rollout.rings", "every member receives a change at once", nil},

@@ -167,15 +167,8 @@ func (l looker) render(ctx context.Context, repository *source.Repository, f *v1
 }
 
 // notDelivered refuses what renders and cannot be delivered whole: an istiod in
-// another member waits for Secrets that nobody makes yet, and one that mounts its CA
-// for entries in the vault that nobody writes.
+// another member waits for Secrets that nobody makes yet.
 func notDelivered(f *fleet.Fleet, only string) *status.Failure {
-	for _, network := range f.Networks {
-		if network.Spec.Trust.Delivery.Mode == v1alpha1.DeliverySecretProviderClass {
-			return &status.Failure{Reason: status.ReasonNotSupported, Stalled: true,
-				Message: fmt.Sprintf("network %q has CAs mounted from its vault, which is rendered and cannot be delivered yet: use delivery mode Direct or ExternalSecret", network.Name)}
-		}
-	}
 	for _, member := range f.Members {
 		if only != "" && member.Name != only {
 			continue

@@ -345,22 +345,24 @@ func meshOf(network *v1alpha1.ApplicationNetwork) apply.Mesh {
 	return apply.Mesh{Network: network.Name, SystemNamespace: network.Spec.DataPlane.Namespace}
 }
 
-// setOf is everything that the member should have, its CA included.
+// setOf is everything that the member should have, its CA included where the
+// reconciler is who brings it.
 func setOf(want desired, chain trust.Chain) (apply.Set, error) {
 	mesh := meshOf(want.network)
+	set := apply.Set{
+		Mesh: mesh, Release: want.bundle.Release, Commit: want.commit, Digest: want.bundle.Digest,
+		Objects: want.bundle.Objects,
+	}
+	switch want.network.Spec.Trust.Delivery.Mode {
+	case v1alpha1.DeliveryExternalSecret, v1alpha1.DeliverySecretProviderClass:
+		return set, nil
+	}
 	secret, err := chain.Secret(mesh.SystemNamespace)
 	if err != nil {
 		return apply.Set{}, err
 	}
 	secret.SetLabels(map[string]string{apply.LabelNetwork: mesh.Network, apply.LabelComponent: "trust"})
-	set := apply.Set{
-		Mesh: mesh, Release: want.bundle.Release, Commit: want.commit, Digest: want.bundle.Digest,
-		Objects: want.bundle.Objects,
-	}
-	// Where the fleet says so, the member gets it from the vault itself.
-	if want.network.Spec.Trust.Delivery.Mode != v1alpha1.DeliveryExternalSecret {
-		set.Secrets = append(set.Secrets, secret)
-	}
+	set.Secrets = append(set.Secrets, secret)
 	return set, nil
 }
 

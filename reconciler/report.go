@@ -84,10 +84,12 @@ func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) 
 	revision := source.Revision(want.branch, want.commit)
 	m.Status.AttemptedRevision, m.Status.AppliedRevision = revision, revision
 	m.Status.Digest, m.Status.Release = want.bundle.Digest, want.bundle.Release
-	policy := policyOf(want.network, 0)
-	m.Status.Certificates = []v1alpha1.CertificateStatus{
-		certificateStatus("Root", chain.Root, policy.Root),
-		certificateStatus("Intermediate", chain.Intermediate, policy.Intermediate),
+	if chain.Intermediate != nil {
+		policy := policyOf(want.network, 0)
+		m.Status.Certificates = []v1alpha1.CertificateStatus{
+			certificateStatus("Root", chain.Root, policy.Root),
+			certificateStatus("Intermediate", chain.Intermediate, policy.Intermediate),
+		}
 	}
 	if requested, ok := meta.ReconcileAnnotationValue(m.Annotations); ok {
 		m.Status.LastHandledReconcileAt = requested

@@ -39,6 +39,8 @@ const (
 
 // authorized is the CA that a member is to have, and where its network is.
 type authorized struct {
+	// chain is the zero value for a member that mounts its CA, while the vault cannot
+	// be used: nobody else has it.
 	chain    trust.Chain
 	position position
 	// unavailable is why the vault could not be used; empty when it could.
@@ -56,7 +58,7 @@ func (r *memberReconciler) authorize(ctx context.Context, c *connection, m *v1al
 	if last := (*trust.LastGoodError)(nil); errors.As(err, &last) {
 		a.unavailable = err.Error()
 	} else if err != nil {
-		chain, kept := r.keptChain(ctx, c, m)
+		chain, kept := r.keptChain(ctx, c, m, want)
 		if kept != nil {
 			return authorized{}, &status.Failure{Reason: status.ReasonCAUnavailable, Message: fmt.Sprintf("%v; and the member's own cannot be taken: %v", err, kept)}
 		}
@@ -194,10 +196,14 @@ func (r *memberReconciler) noteUnreached(ctx context.Context, m *v1alpha1.Member
 	}
 }
 
-// keptChain is the CA that the member has, if it is the one that was issued last.
-func (r *memberReconciler) keptChain(ctx context.Context, c *connection, m *v1alpha1.Member) (trust.Chain, error) {
+// keptChain is the CA that the member has, if it is the one that was issued last. Of
+// one that is mounted there is nothing to read.
+func (r *memberReconciler) keptChain(ctx context.Context, c *connection, m *v1alpha1.Member, want desired) (trust.Chain, error) {
 	if m.Status.Trust == nil || m.Status.Trust.Issued == nil || m.Status.Trust.Issued.Signer == "" {
 		return trust.Chain{}, errors.New("the hub does not know of any")
+	}
+	if want.network.Spec.Trust.Delivery.Mode == v1alpha1.DeliverySecretProviderClass {
+		return trust.Chain{}, nil
 	}
 	secret, err := c.member.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).
 		Namespace(c.mesh.SystemNamespace).Get(ctx, trust.SecretName, metav1.GetOptions{})
@@ -229,7 +235,7 @@ func filesOf(secret *unstructured.Unstructured) map[string][]byte {
 // proven into the member's status.
 func (r *memberReconciler) prove(ctx context.Context, c *connection, m *v1alpha1.Member, a authorized) {
 	known := m.Status.Trust
-	if known == nil || known.Issued == nil || !c.proof.due(r.now(), known) {
+	if known == nil || known.Issued == nil || a.chain.Intermediate == nil || !c.proof.due(r.now(), known) {
 		return
 	}
 	if skew, told := c.member.Skew(); told && skew.Abs() > maxSkew {

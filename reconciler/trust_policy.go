@@ -31,6 +31,7 @@ func policyOf(network *v1alpha1.ApplicationNetwork, leafLife time.Duration) trus
 		Rotation:                   trust.Rotation(spec.Root.Rotation),
 		ProceedWithout:             spec.Root.ProceedWithout,
 		CRL:                        spec.Revocation == v1alpha1.RevocationCRL,
+		Files:                      spec.Delivery.Mode == v1alpha1.DeliverySecretProviderClass,
 	}
 	policy.Leaf.Validity = cmp.Or(leafLife, policy.Leaf.Validity)
 	return policy

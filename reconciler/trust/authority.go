@@ -83,6 +83,10 @@ type memberState struct {
 
 	earlier []earlier // intermediates from before that are still valid
 
+	// filed is the chain whose files the vault has in entries of their own; empty
+	// when that is not known.
+	filed string
+
 	err error // why it could not be read again
 }
 
@@ -196,6 +200,9 @@ func (a *Authority) Issue(ctx context.Context, r Request) (Chain, error) {
 	defer m.leave()
 	chain, err := a.issue(ctx, r, roots, m)
 	if err == nil {
+		err = a.file(ctx, r, m)
+	}
+	if err == nil {
 		return chain, nil
 	}
 	err = fmt.Errorf("intermediate CA of member %q: %w", r.Member, err)
@@ -273,7 +280,7 @@ func (a *Authority) readMember(ctx context.Context, network, member string, root
 		m.err, m.until = err, a.now().Add(againAfter)
 		return nil
 	}
-	m.known, m.chain, m.whole, m.err, m.until = true, chain, false, nil, a.expiry(name, membersFor)
+	m.known, m.chain, m.whole, m.err, m.until, m.filed = true, chain, false, nil, a.expiry(name, membersFor), ""
 	m.issued, m.earlier = issuedOf(chain, document.Tags), parseEarlier(document.Tags)
 	return nil
 }

@@ -46,8 +46,11 @@ type Chain struct {
 }
 
 // String names the chain without its key. It changes with everything that the
-// member gets.
+// member gets; that of the zero value is empty.
 func (c Chain) String() string {
+	if c.Intermediate == nil {
+		return ""
+	}
 	text := fmt.Sprintf("%s (serial %s", c.Intermediate.Subject.CommonName, c.Serial())
 	for _, trusted := range c.Trusts {
 		text += ", trusts " + string(FingerprintOf(trusted)[:16])

@@ -60,6 +60,9 @@ type Policy struct {
 	ProceedWithout []string
 	// CRL asks for certificate revocation lists.
 	CRL bool
+	// Files asks for an entry in the vault for each file of a member's CA, beside its
+	// document, for members that read the vault themselves file by file.
+	Files bool
 }
 
 // margin is added to waits: for clocks that differ, and for proofs that take

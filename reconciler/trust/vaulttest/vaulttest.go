@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isthmus-mesh/isthmus/fleet/vaultname"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
@@ -36,6 +38,7 @@ func Test(t *testing.T, open func(t *testing.T) trust.Vault) {
 		{"documents keep tags and end", documentsMeta},
 		{"names do not collide", names},
 		{"a call that was given up says so", canceled},
+		{"files of a CA are of one CA", filesOfOneCA},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -369,5 +372,68 @@ func canceled(t *testing.T, s suite) {
 	}
 	if _, err := v.Get(t.Context(), s.name("root")); !errors.Is(err, trust.ErrNotFound) {
 		t.Errorf("after calls that were given up: %v", err)
+	}
+}
+
+// filesOfOneCA: who reads the files of a member's CA one after the other, as the CSI
+// driver's provider does, while the CA is replaced again and again.
+func filesOfOneCA(t *testing.T, s suite) {
+	const day = 24 * time.Hour
+	// Certificates begin with whole seconds, so each is one that was issued before.
+	now := time.Now().Truncate(time.Second).Add(time.Second / 2)
+	request := trust.Request{Member: "mounts", ReplaceIssuedBefore: now, Policy: trust.Policy{
+		Network: s.network, Files: true, CRL: true,
+		Root:         trust.Lifetime{Validity: 365 * day, RotateAt: 0.5},
+		Intermediate: trust.Lifetime{Validity: 90 * day, RotateAt: 0.5},
+		Leaf:         trust.Lifetime{Validity: day, RotateAt: 0.5},
+	}}
+	authority := trust.NewAuthority(s.open(t), func() time.Time { return now })
+	issue := func() trust.Chain {
+		t.Helper()
+		return must[trust.Chain](t, "issue")(authority.Issue(t.Context(), request))
+	}
+	issue()
+	reader, done := s.open(t), make(chan struct{})
+	// read returns the serial number of the CA; empty where istiod would refuse what was
+	// read.
+	read := func() string {
+		files := map[string][]byte{}
+		for _, file := range vaultname.Files(true) {
+			document, err := reader.Get(context.Background(), vaultname.File(s.network, "mounts", file))
+			if err != nil {
+				t.Errorf("read %s: %v", file, err)
+				return ""
+			}
+			files[file] = document.Data
+		}
+		if _, err := tls.X509KeyPair(files["ca-cert.pem"], files["ca-key.pem"]); err != nil {
+			return ""
+		}
+		chain, err := trust.ParseChain(files, now)
+		if err != nil {
+			t.Errorf("key and certificate belong together, and the rest does not: %v", err)
+			return ""
+		}
+		return chain.Serial()
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				read()
+			}
+		}
+	})
+	var last trust.Chain
+	for range 5 {
+		last = issue()
+	}
+	close(done)
+	reading.Wait()
+	if got := read(); got != last.Serial() {
+		t.Errorf("at rest the files are of the CA %q, and %q was issued last", got, last.Serial())
 	}
 }
