@@ -3,6 +3,7 @@ package reconciler
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -48,6 +49,9 @@ type Options struct {
 	// VaultDirectory holds the CAs of networks whose vault is a Directory. Empty:
 	// there are none.
 	VaultDirectory string
+	// VaultIdentity is a file with an age identity, for a VaultDirectory whose keys
+	// and documents are encrypted by it. Empty: they are not.
+	VaultIdentity string
 	// LeafLife is for tests of rotations alone: what the replacement of a root takes
 	// for the life of workloads' certificates, in place of spec.trust.workload. Who
 	// sets it sees to it that no certificate lives longer. Zero: the fleet's.
@@ -100,7 +104,7 @@ func Run(ctx context.Context, hub *rest.Config, o Options) error {
 	if o.Replica != "" {
 		o.Member.UserAgent = cmp.Or(o.Member.UserAgent, member.DefaultUserAgent+"/"+o.Replica)
 	}
-	vault, identity, err := openDirectory(ctx, o.VaultDirectory)
+	vault, identity, err := openDirectory(ctx, o.VaultDirectory, o.VaultIdentity)
 	if err != nil {
 		return fmt.Errorf("open vault: %w", err)
 	}
@@ -189,11 +193,14 @@ func newManager(hub *rest.Config, o Options, replica *shard.Replica) (ctrl.Manag
 
 // openDirectory opens the vault of networks that name no other, and says who it
 // is, so that replicas find out whether they have the same. Nil: there is none.
-func openDirectory(ctx context.Context, path string) (trust.Vault, string, error) {
+func openDirectory(ctx context.Context, path, ageIdentity string) (trust.Vault, string, error) {
 	if path == "" {
+		if ageIdentity != "" {
+			return nil, "", errors.New("an age identity without a folder that it is for")
+		}
 		return nil, "", nil
 	}
-	vault, err := trust.OpenDirectory(path)
+	vault, err := trust.OpenDirectory(path, trust.DirectoryOptions{AgeIdentityFile: ageIdentity})
 	if err != nil {
 		return nil, "", err
 	}

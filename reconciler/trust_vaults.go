@@ -88,13 +88,13 @@ func (v *vaults) keyVault(ctx context.Context, network *v1alpha1.ApplicationNetw
 }
 
 // OpenTrust opens the CAs of a network for a command: from the vault that the
-// network names, or the folder of one that names none. Secrets of logins are the
-// reconciler's alone.
-func OpenTrust(ctx context.Context, network *v1alpha1.ApplicationNetwork, directory string) (*trust.Authority, error) {
+// network names, or the folder of one that names none, which an age identity in a
+// file reads if it is not empty. Secrets of logins are the reconciler's alone.
+func OpenTrust(ctx context.Context, network *v1alpha1.ApplicationNetwork, directory, ageIdentity string) (*trust.Authority, error) {
 	if azure := network.Spec.Trust.Vault.Azure; azure != nil && azure.SecretRef != nil {
 		return nil, fmt.Errorf("network %q logs in to its vault by a Secret on the hub, which commands do not read: use an identity of this machine", network.Name)
 	}
-	vault, _, err := openDirectory(ctx, directory)
+	vault, _, err := openDirectory(ctx, directory, ageIdentity)
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
 	}

@@ -37,6 +37,7 @@ replicas share the members; one that is lost is replaced within half a minute.`,
 	opts.log.BindFlags(cmd.Flags())
 	r, flags := &opts.reconciler, cmd.Flags()
 	flags.StringVar(&r.VaultDirectory, "vault", "", "folder with the CA keys of networks whose vault is a Directory; without it there may be none")
+	flags.StringVar(&r.VaultIdentity, "vault-identity", "", "file with the age identity that the folder of --vault is encrypted by (default: it is not)")
 	flags.StringVar(&r.CacheDirectory, "cache", defaultCache(), "folder for copies of repositories, charts and CRDs; may be lost at any time")
 	opts.fetch.addProxy(cmd)
 	flags.StringVar(&r.RegistryConfig, "registry-config", "", "docker config.json with credentials for registries of charts (default: anonymous)")

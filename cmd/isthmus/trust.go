@@ -29,10 +29,11 @@ func newTrust(p *printer) *cobra.Command {
 const maxImport = 256 << 10
 
 // vaultFlags say where the vault is.
-type vaultFlags struct{ directory string }
+type vaultFlags struct{ directory, identity string }
 
 func (f *vaultFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.directory, "vault", "", "folder of the vault of networks whose vault is a Directory")
+	cmd.Flags().StringVar(&f.identity, "vault-identity", "", "file with the age identity that the folder is encrypted by")
 	_ = cmd.MarkFlagDirname("vault")
 }
 
@@ -62,7 +63,7 @@ func (f *vaultFlags) open(ctx context.Context, p *printer, name, path string) (*
 			return nil, trust.Policy{}, withHint(fmt.Errorf("open vault: %w", err), "name the folder that the reconciler has with --vault")
 		}
 	}
-	authority, err := reconciler.OpenTrust(ctx, network, f.directory)
+	authority, err := reconciler.OpenTrust(ctx, network, f.directory, f.identity)
 	if err != nil {
 		return nil, trust.Policy{}, err
 	}
