@@ -52,6 +52,10 @@ var (
 		Name: "isthmus_trust_proven",
 		Help: "1 when the member's istiod is proven to sign with the CA that the member was given, 0 when not.",
 	}, []string{"member"})
+	trustRestarting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_trust_restarting",
+		Help: "1 while the member's proxies are being restarted for the replacement of a root CA, else 0.",
+	}, []string{"member"})
 	clockSkew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "isthmus_member_clock_skew_seconds",
 		Help: "How far the reconciler's clock is ahead of that of the member's API server.",
@@ -66,8 +70,8 @@ var (
 	}, []string{"network", "reason"})
 	keyVaultRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "isthmus_keyvault_requests_total",
-		Help: "Calls to Azure Key Vaults, by operation (such as key_sign) and HTTP status, or error.",
-	}, []string{"op", "code"})
+		Help: "Calls to Azure Key Vaults, by vault, operation (such as key_sign) and HTTP status, or error.",
+	}, []string{"vault", "op", "code"})
 	gitRequests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "isthmus_git_requests_total",
 		Help: "Looks at repositories, and webhooks, by type (fetch, webhook) and result (ok, a reason).",
@@ -76,7 +80,7 @@ var (
 
 func init() {
 	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry, certificateRenewal,
-		keyVaultRequests, trustProven, clockSkew, rotationStep, rotationBlockers)
+		keyVaultRequests, trustProven, trustRestarting, clockSkew, rotationStep, rotationBlockers)
 }
 
 // countFetch counts a look at a repository.
@@ -103,6 +107,7 @@ func observeMember(m *v1alpha1.Member) {
 	}
 	if m.Status.Trust != nil && m.Status.Trust.Issued != nil {
 		trustProven.WithLabelValues(m.Name).Set(number(hasFollowed(m.Status.Trust)))
+		trustRestarting.WithLabelValues(m.Name).Set(number(m.Status.Trust.Restarting != ""))
 	}
 }
 
@@ -149,7 +154,7 @@ func observeDrift(member string, w work, now time.Time) {
 }
 
 func forgetMember(name string) {
-	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, certificateRenewal.MetricVec, trustProven.MetricVec, clockSkew.MetricVec} {
+	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, certificateRenewal.MetricVec, trustProven.MetricVec, trustRestarting.MetricVec, clockSkew.MetricVec} {
 		vec.DeletePartialMatch(prometheus.Labels{"member": name})
 	}
 }

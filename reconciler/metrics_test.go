@@ -1,14 +1,19 @@
 package reconciler
 
 import (
+	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"math/big"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -16,6 +21,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust/keyvault"
 )
 
 // TestDriftMakesNoSeries: the metrics after a thousand events of drift on a
@@ -106,3 +112,55 @@ func dueOf(t *testing.T, member string) []float64 {
 	}
 	return out
 }
+
+// A network that is gone is not counted on, and what is asked of one vault does not
+// hide that another one does not answer.
+func TestMetricsOfNetworksAndVaults(t *testing.T) {
+	network := &v1alpha1.ApplicationNetwork{ObjectMeta: metav1.ObjectMeta{Name: "went-away"}}
+	network.Status.Trust = &v1alpha1.NetworkTrustStatus{Step: "TrustBoth", Blockers: []v1alpha1.TrustBlocker{{Reason: "Waiting"}}}
+	count := func(part string) (n int) {
+		for _, labels := range series(t) {
+			if strings.Contains(labels, part) {
+				n++
+			}
+		}
+		return n
+	}
+	observeNetwork(network)
+	if n := count("went-away"); n != 2 {
+		t.Fatalf("%d series of the network", n)
+	}
+	newLedger(newVaults(nil, Options{}, nil), Options{}, nil).turns().OnDelete(network)
+	if n := count("went-away"); n != 0 {
+		t.Errorf("%d series of a network that is gone", n)
+	}
+
+	v := newVaults(nil, Options{KeyVault: keyvault.Options{
+		Credential: noToken{}, HTTP: &http.Client{Transport: noAnswer{}}, Timeout: time.Second,
+	}}, nil)
+	for _, host := range []string{"one-of-two.vault.azure.net", "two-of-two.vault.azure.net"} {
+		network := &v1alpha1.ApplicationNetwork{}
+		network.Spec.Trust.Vault = v1alpha1.Vault{Type: v1alpha1.VaultKeyVault, URL: "https://" + host}
+		authority, failure := v.of(t.Context(), network)
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		if _, err := authority.Roots(t.Context(), policyOf(network, 0)); err == nil {
+			t.Fatal("a vault that does not answer has roots")
+		}
+		if n := count("isthmus_keyvault_requests_total"); count(host) == 0 {
+			t.Errorf("none of %d series is of %s", n, host)
+		}
+	}
+}
+
+// noToken is a login, noAnswer a network that leads nowhere.
+type noToken struct{}
+
+func (noToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "t", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+type noAnswer struct{}
+
+func (noAnswer) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("no answer") }

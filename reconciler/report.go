@@ -62,6 +62,7 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 	setConditions(m, outcome.Conditions(), m.Generation)
 	announce(r.events, r.written, m)
 	announceTrust(r.events, r.written, m)
+	announceRestart(r.events, r.written, m)
 	if err := writeStatus(ctx, r.hub, r.written, m); err != nil {
 		return fmt.Errorf("write status of member %q: %w", m.Name, err)
 	}

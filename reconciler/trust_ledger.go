@@ -124,6 +124,14 @@ func (l *ledger) turns() cache.ResourceEventHandlerFuncs {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { l.turn(o) },
 		UpdateFunc: func(_, o any) { l.turn(o) },
+		DeleteFunc: func(o any) {
+			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = unknown.Obj
+			}
+			if network, ok := o.(*v1alpha1.ApplicationNetwork); ok {
+				forgetNetwork(network.Name)
+			}
+		},
 	}
 }
 

@@ -4,6 +4,9 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
+
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
@@ -56,4 +59,32 @@ func restarted(known *v1alpha1.MemberTrustStatus, after time.Time, waiting []app
 	default:
 		known.Restarting, known.RestartedAfter = "", stamp(after)
 	}
+}
+
+// The reasons of events about restarts.
+const (
+	// ReasonProxiesRestarting: the proxies of a member are being restarted, for a root
+	// that is replaced.
+	ReasonProxiesRestarting = "ProxiesRestarting"
+	// ReasonProxiesRestarted: all of them have been.
+	ReasonProxiesRestarted = "ProxiesRestarted"
+)
+
+// announceRestart emits an event when a restart of a member's proxies begins, and
+// when it is complete.
+func announceRestart(events record.EventRecorder, before, after *v1alpha1.Member) {
+	was, is := restartOf(before), restartOf(after)
+	if is.Restarting != "" && was.Restarting == "" {
+		events.Eventf(after, corev1.EventTypeNormal, ReasonProxiesRestarting, "restart node proxies, gateways and waypoints for the replacement of the root CA; waiting for %s", is.Restarting)
+	}
+	if at := timeOf(is.RestartedAfter); at.After(timeOf(was.RestartedAfter)) {
+		events.Eventf(after, corev1.EventTypeNormal, ReasonProxiesRestarted, "all node proxies, gateways and waypoints have started after %s", at.UTC().Format(time.RFC3339))
+	}
+}
+
+func restartOf(m *v1alpha1.Member) v1alpha1.MemberTrustStatus {
+	if m.Status.Trust == nil {
+		return v1alpha1.MemberTrustStatus{}
+	}
+	return *m.Status.Trust
 }

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
@@ -63,6 +65,42 @@ func TestRestartOfMember(t *testing.T) {
 	restarted(m.Status.Trust, after, nil, nil)
 	if d := decide(); !restartAfter(d, m).IsZero() || d.Step != trust.StepSignByNew || m.Status.Trust.Restarting != "" {
 		t.Errorf("step %s after the restart, which is asked for again for %s: %+v", d.Step, restartAfter(d, m), m.Status.Trust)
+	}
+}
+
+// TestRestartIsTold: the begin and the end of a restart, once each, with what it
+// waits for.
+func TestRestartIsTold(t *testing.T) {
+	t.Parallel()
+	events := record.NewFakeRecorder(10)
+	after := trustStart
+	var told []string
+	m := &v1alpha1.Member{}
+	look := func(waiting ...apply.Waiting) {
+		before := m.DeepCopy()
+		if m.Status.Trust == nil {
+			m.Status.Trust = &v1alpha1.MemberTrustStatus{}
+		}
+		restarted(m.Status.Trust, after, waiting, nil)
+		announceRestart(events, before, m)
+		for len(events.Events) > 0 {
+			told = append(told, <-events.Events)
+		}
+	}
+	ztunnel := apply.Waiting{Subject: apply.Subject{Kind: "DaemonSet", Name: "ztunnel"}, Why: "waiting for node-1"}
+	look(ztunnel)
+	look(ztunnel)
+	look()
+	look()
+	after = after.Add(time.Hour)
+	look() // complete at the first look
+	want := []string{
+		"Normal ProxiesRestarting restart node proxies, gateways and waypoints for the replacement of the root CA; waiting for DaemonSet ztunnel: waiting for node-1",
+		"Normal ProxiesRestarted all node proxies, gateways and waypoints have started after " + trustStart.UTC().Format(time.RFC3339),
+		"Normal ProxiesRestarted all node proxies, gateways and waypoints have started after " + after.UTC().Format(time.RFC3339),
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +42,6 @@ func newVaults(directory trust.Vault, o Options, access *access) *vaults {
 	if directory != nil {
 		v.directory = trust.NewAuthority(directory, v.now)
 	}
-	v.options.Observe = func(op, code string) { keyVaultRequests.WithLabelValues(op, code).Inc() }
 	return v
 }
 
@@ -64,6 +65,7 @@ func (v *vaults) keyVault(ctx context.Context, network *v1alpha1.ApplicationNetw
 	}
 	options := v.options
 	options.URL, options.Cloud = spec.URL, fleet.VaultCloud(spec)
+	options.Observe = func(op, code string) { keyVaultRequests.WithLabelValues(hostOf(spec.URL), op, code).Inc() }
 	options.Identity = azure.Identity{Kind: login.Identity, ClientID: login.ClientID, TenantID: login.TenantID}
 	version := ""
 	if login.SecretRef != nil {
@@ -85,6 +87,15 @@ func (v *vaults) keyVault(ctx context.Context, network *v1alpha1.ApplicationNetw
 	}
 	v.open[key] = openVault{secret: version, authority: trust.NewAuthority(vault, v.now)}
 	return v.open[key].authority, nil
+}
+
+// hostOf is a vault as metrics name it.
+func hostOf(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return strings.ToLower(parsed.Hostname())
 }
 
 // OpenTrust opens the CAs of a network for a command: from the vault that the

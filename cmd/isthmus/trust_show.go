@@ -153,6 +153,9 @@ func (n networkTrustReport) print(p *printer) {
 		}
 		p.answer("%s: %s", line, b.Message)
 	}
+	for _, m := range n.Members {
+		m.printRestart(p)
+	}
 	rows := [][]string{{"CA", "STATE", "FINGERPRINT OR SERIAL", "EXPIRES"}}
 	known := map[string]bool{}
 	for _, root := range n.Roots {
@@ -174,6 +177,20 @@ func (n networkTrustReport) print(p *printer) {
 		if m.Ready != string(metav1.ConditionTrue) && m.Message != "" {
 			p.note("member %s: %s", m.Name, m.Message)
 		}
+	}
+}
+
+// printRestart tells of the last restart of the member's proxies that a rotation
+// asked for, and of what one that is under way waits for.
+func (m memberTrustReport) printRestart(p *printer) {
+	if m.MemberTrustStatus == nil {
+		return
+	}
+	if m.Restarting != "" {
+		p.answer("  %s restarts its proxies: %s", m.Name, m.Restarting)
+	}
+	if m.RestartedAfter != nil {
+		p.answer("  %s has proxies that started after %s", m.Name, instant(m.RestartedAfter))
 	}
 }
 

@@ -56,6 +56,34 @@ root 2  New       bbbbbbbbbbbbbbbb       2028-01-01T00:00:00Z
 	}
 }
 
+// TestTrustShowRestarts: what an emergency waits for is on the member, and is told.
+func TestTrustShowRestarts(t *testing.T) {
+	t.Parallel()
+	kubeconfig := startHub(t, map[string]string{
+		networksPath: object("ApplicationNetwork", "prod", "", `"trust":{"step":"TrustBoth","why":"members learn the new root","blockers":[
+			{"member":"east","reason":"Restart","message":"its proxies are to be restarted"}]}`),
+		membersPath: object("Member", "east", `"applicationNetwork":"prod"`, `"trust":{"restarting":"DaemonSet ztunnel: waiting for node-1","restartedAfter":"2026-01-01T00:00:00Z"},
+			"conditions":[{"type":"TrustReady","status":"True","reason":"TrustProven","message":"istiod signs"}]`),
+	})
+	stdout, _, code := isthmus(t, "trust", "show", "--kubeconfig", kubeconfig)
+	want := `prod: TrustBoth: members learn the new root
+  waits for east: its proxies are to be restarted
+  east restarts its proxies: DaemonSet ztunnel: waiting for node-1
+  east has proxies that started after 2026-01-01T00:00:00Z
+CA      STATE  FINGERPRINT OR SERIAL  EXPIRES
+  east  none   -                      -
+`
+	if diff := cmp.Diff(want, stdout); diff != "" || code != exitFine {
+		t.Errorf("exit code %d, stdout (-want +got):\n%s", code, diff)
+	}
+	stdout, _, _ = isthmus(t, "trust", "show", "--kubeconfig", kubeconfig, "-o", "json")
+	for _, part := range []string{`"restarting": "DaemonSet ztunnel: waiting for node-1"`, `"restartedAfter": "2026-01-01T00:00:00Z"`} {
+		if !strings.Contains(stdout, part) {
+			t.Errorf("no %s in %s", part, stdout)
+		}
+	}
+}
+
 func TestTrustShowFine(t *testing.T) {
 	t.Parallel()
 	kubeconfig := startHub(t, map[string]string{
