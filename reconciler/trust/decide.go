@@ -5,162 +5,6 @@ import (
 	"time"
 )
 
-// Issued is what the vault holds for a member: what was decided last, whether or
-// not the member has it yet. The zero value says that nothing was issued so far.
-type Issued struct {
-	// Trusts are the anchors of the chain, and since when each was in all that was
-	// issued.
-	Trusts map[Fingerprint]time.Time
-	// ListSince is since when Trusts are these and no others.
-	ListSince time.Time
-	// Signer is the root that signed the intermediate, by [Root.Signs], and
-	// SignerSince since when.
-	Signer      Fingerprint
-	SignerSince time.Time
-	// Joined is when the first chain was issued, for a member whose cluster had no
-	// certificates of the network before; else zero. What it has had since then it
-	// need not wait for.
-	Joined time.Time
-	// Serial is the intermediate's serial number in hex.
-	Serial              string
-	NotBefore, NotAfter time.Time
-}
-
-// Made is when the intermediate was issued; its NotBefore is dated back.
-func (i Issued) Made() time.Time { return i.NotBefore.Add(clockSkew) }
-
-// joining says that the member never had a chain.
-func (i Issued) joining() bool { return i.Signer == "" }
-
-// always says whether something that the member has had since a time is all that
-// it ever had.
-func (i Issued) always(since time.Time) bool { return !i.Joined.IsZero() && since.Equal(i.Joined) }
-
-// Observed is a member as it is known now. What is proven is what every replica
-// of its istiod answers, and what its namespaces are given; where they differ,
-// nothing is proven. A member that cannot be reached keeps what was proven last.
-// Times are by a clock that is right within five minutes: no proof is taken by
-// another one.
-type Observed struct {
-	Member string
-	// Issued is what the vault has for it. Nil: not known, which holds up every
-	// step.
-	Issued *Issued
-	// ProvenAt is when the newest proof was taken: what was issued since then is not
-	// proven, though it may look the same as what was before. Zero: the newest of
-	// the times below.
-	ProvenAt time.Time
-	// Trusts are the anchors that are served, and since when each was at every
-	// proof. TrustsSince is since when the whole list is what it is. Without a proof
-	// there are none.
-	Trusts      map[Fingerprint]time.Time
-	TrustsSince time.Time
-	// Signer is the root behind the certificates that are signed, by [Root.Signs],
-	// and SignerSince since when.
-	Signer      Fingerprint
-	SignerSince time.Time
-	// Reachable says that the member's API answers now.
-	Reachable bool
-	// RootsAtStart says that its node proxies read the roots by which they know
-	// istiod only when they start.
-	RootsAtStart bool
-	// Restarted is the newest [Target.RestartAfter] for which all restarts are
-	// complete; zero for none.
-	Restarted time.Time
-}
-
-// Step is where the rotation of a network's root is.
-type Step string
-
-// The steps, in order.
-const (
-	// StepSettled: all members have one root, and nothing is due.
-	StepSettled Step = "Settled"
-	// StepNewRoot: a new root is due, and has to be made or imported.
-	StepNewRoot Step = "NewRoot"
-	// StepTrustBoth: all members get the new root beside the old one, and their
-	// workloads learn it.
-	StepTrustBoth Step = "TrustBoth"
-	// StepSignByNew: members sign by the new root; certificates of the old one run
-	// out.
-	StepSignByNew Step = "SignByNew"
-	// StepTrustNew: all members trust the new root only.
-	StepTrustNew Step = "TrustNew"
-)
-
-// BlockerReason says what a step waits for.
-type BlockerReason string
-
-// The reasons.
-const (
-	// BlockedUnknown: what the vault has for the member is not known yet.
-	BlockedUnknown BlockerReason = "Unknown"
-	// BlockedUnreachable: the member cannot be reached, and was not proven to be
-	// ready before.
-	BlockedUnreachable BlockerReason = "Unreachable"
-	// BlockedUnproven: the member has not been proven to serve what it should.
-	BlockedUnproven BlockerReason = "Unproven"
-	// BlockedRestart: proxies have to be restarted.
-	BlockedRestart BlockerReason = "Restart"
-	// BlockedWaiting: certificates from before are still in use, until Until.
-	BlockedWaiting BlockerReason = "Waiting"
-	// BlockedHold: Git says so.
-	BlockedHold BlockerReason = "Hold"
-	// BlockedImport: a new root has to be signed by somebody's PKI and imported.
-	BlockedImport BlockerReason = "Import"
-)
-
-// Blocker is what a step waits for.
-type Blocker struct {
-	// Member is empty for what concerns the network.
-	Member string
-	Reason BlockerReason
-	// Message says it in words, without times.
-	Message string
-	// Until is when time alone removes the blocker; zero when it does not.
-	Until time.Time
-}
-
-// Target is what a member should have.
-type Target struct {
-	// Trusts are the roots for its list, in order of generation; Signer is the root
-	// that signs its intermediate.
-	Trusts []Root
-	Signer Root
-	// RestartAfter asks that all proxies are restarted that were started before it,
-	// node by node; zero: no restart. The same time again is the same restart.
-	RestartAfter time.Time
-}
-
-// Decision is what to do next about a network's root, worked out from what is
-// observed and from nothing else.
-type Decision struct {
-	Step Step
-	// Why says it in a sentence, without times.
-	Why string
-	// NextAt is when time alone brings the next step; zero when it takes more.
-	NextAt   time.Time
-	Blockers []Blocker
-	// Make asks for a new root.
-	Make bool
-	// Old are the roots that go, New is the one that stays.
-	Old []Root
-	New Root
-
-	targets map[string]Target
-	joining Target
-}
-
-// Target returns what a member should have. A member that the decision was not
-// made for gets what joining members get. False: not known, keep what it has.
-func (d Decision) Target(member string) (Target, bool) {
-	target, ok := d.targets[member]
-	if !ok {
-		target = d.joining
-	}
-	return target, target.Signer.Certificate != nil
-}
-
 // Decide works out the step that the rotation of a network's root is at. Roots
 // are all generations; members are all members of the network, also those that
 // cannot be reached. It is pure: the same input gives the same decision, and
@@ -301,23 +145,6 @@ func (r *rotation) uses(m Observed, root Root) bool {
 	}
 	_, issued := m.Issued.Trusts[root.Trusts()]
 	return issued
-}
-
-func (m Observed) provenAt() time.Time {
-	if !m.ProvenAt.IsZero() {
-		return m.ProvenAt
-	}
-	at := later(m.TrustsSince, m.SignerSince)
-	for _, since := range m.Trusts {
-		at = later(at, since)
-	}
-	return at
-}
-
-// trusts says since when the member is proven to serve a root as it was issued.
-func (m Observed) trusts(root Root) (time.Time, bool) {
-	since, has := m.Trusts[root.Trusts()]
-	return since, has && m.Issued != nil && !m.provenAt().Before(m.Issued.Trusts[root.Trusts()])
 }
 
 // known says whether it is known what the others have, for somebody who joins.
@@ -552,21 +379,6 @@ func (r *rotation) target(m Observed) Target {
 		}
 	}
 	return Target{Trusts: list, Signer: signer}
-}
-
-// caughtUp says that the member is proven to serve the list that was issued last.
-// Until then it gets no other one: one that is a step from the issued one may be
-// two from what istiod has, and istiod refuses those.
-func (m Observed) caughtUp() bool {
-	if len(m.Trusts) != len(m.Issued.Trusts) || m.provenAt().Before(m.Issued.ListSince) {
-		return false
-	}
-	for fingerprint := range m.Issued.Trusts {
-		if _, proven := m.Trusts[fingerprint]; !proven {
-			return false
-		}
-	}
-	return true
 }
 
 // shouldTrust says whether a root is to be on the member's list, where it is or is

@@ -101,27 +101,17 @@ func (v *Vault) settledSecret(ctx context.Context, path string) ([]found, error)
 }
 
 func (v *Vault) listSecret(ctx context.Context, path string) ([]found, error) {
-	var versions []found
 	pager := v.secrets.NewListSecretPropertiesVersionsPager(vaultname.KeyVault(path), nil)
-	for pager.More() {
-		err := v.call(ctx, listSecret, path, func(ctx context.Context) error {
-			page, err := pager.NextPage(ctx)
-			for _, item := range page.Value {
-				if item == nil || item.ID == nil || item.Attributes == nil || item.Attributes.Created == nil {
-					return v.unreadable(listSecret, path)
-				}
-				versions = append(versions, found{version: item.ID.Version(), created: *item.Attributes.Created, tags: item.Tags})
+	return v.listed(ctx, listSecret, path, pager.More, func(ctx context.Context) ([]found, error) {
+		page, err := pager.NextPage(ctx)
+		versions := make([]found, len(page.Value))
+		for i, item := range page.Value {
+			if item != nil && item.ID != nil && item.Attributes != nil && item.Attributes.Created != nil {
+				versions[i] = found{version: item.ID.Version(), created: *item.Attributes.Created, tags: item.Tags}
 			}
-			return err
-		})
-		if missing(err) {
-			return nil, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return versions, nil
+		return versions, err
+	})
 }
 
 // document takes our tags off again.

@@ -113,27 +113,17 @@ func (v *Vault) firstKey(ctx context.Context, path string) (string, error) {
 }
 
 func (v *Vault) listKey(ctx context.Context, path string) ([]found, error) {
-	var versions []found
 	pager := v.keys.NewListKeyPropertiesVersionsPager(vaultname.KeyVault(path), nil)
-	for pager.More() {
-		err := v.call(ctx, listKey, path, func(ctx context.Context) error {
-			page, err := pager.NextPage(ctx)
-			for _, item := range page.Value {
-				if item == nil || item.KID == nil || item.Attributes == nil || item.Attributes.Created == nil {
-					return v.unreadable(listKey, path)
-				}
-				versions = append(versions, found{version: item.KID.Version(), created: *item.Attributes.Created, tags: item.Tags})
+	return v.listed(ctx, listKey, path, pager.More, func(ctx context.Context) ([]found, error) {
+		page, err := pager.NextPage(ctx)
+		versions := make([]found, len(page.Value))
+		for i, item := range page.Value {
+			if item != nil && item.KID != nil && item.Attributes != nil && item.Attributes.Created != nil {
+				versions[i] = found{version: item.KID.Version(), created: *item.Attributes.Created, tags: item.Tags}
 			}
-			return err
-		})
-		if missing(err) {
-			return nil, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return versions, nil
+		return versions, err
+	})
 }
 
 func (v *Vault) unreadable(op operation, path string) error {

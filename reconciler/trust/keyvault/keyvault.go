@@ -320,6 +320,28 @@ type found struct {
 	tags    map[string]*string
 }
 
+// listed are all versions of a name, page by page; none where the vault has none.
+func (v *Vault) listed(ctx context.Context, op operation, path string, more func() bool, next func(context.Context) ([]found, error)) ([]found, error) {
+	var versions []found
+	for more() {
+		err := v.call(ctx, op, path, func(ctx context.Context) error {
+			page, err := next(ctx)
+			if slices.ContainsFunc(page, func(f found) bool { return f.version == "" }) {
+				return v.unreadable(op, path)
+			}
+			versions = append(versions, page...)
+			return err
+		})
+		if missing(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return versions, nil
+}
+
 // settled returns the versions of a name in their order, once the first of them
 // stays the first. Versions of one second are in the order of their ids, as nobody
 // knows better.
