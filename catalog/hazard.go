@@ -81,6 +81,20 @@ func (r Release) RestartsForRoots() bool { return r.has(ztunnelKeepsOldRoot) }
 // longer than its own.
 func (r Release) LeavesOutliveIssuer() bool { return r.has(leafOutlivesIntermediate) }
 
+// The hazards that the replacement of peers' credentials acts on.
+const (
+	peerRotationGap          = "PeerRotationGap"
+	peerRotationDeadlock     = "PeerRotationDeadlock"
+	peerRotationLosesGateway = "PeerRotationLosesGateway"
+	peerRotationStaleAmbient = "PeerRotationStaleAmbient"
+)
+
+// RestartsForPeers tells whether istiod has to be restarted once a peer's credential
+// was replaced: it does not go over to the new one without loss.
+func (r Release) RestartsForPeers() bool {
+	return slices.ContainsFunc([]string{peerRotationGap, peerRotationDeadlock, peerRotationLosesGateway, peerRotationStaleAmbient}, r.has)
+}
+
 // ChecksRevocation tells whether node proxies read a list of what is revoked.
 func (r Release) ChecksRevocation() bool { return r.AtLeast("1.29") }
 
@@ -109,25 +123,25 @@ func (s Span) contains(version string) bool {
 // the releases in question.
 var hazards = []Hazard{
 	{
-		ID: "PeerRotationGap", Concern: ConcernPeers,
+		ID: peerRotationGap, Concern: ConcernPeers,
 		Summary:  "rotating a peer credential drops the old connection before the new one has synced",
 		Affected: []Span{{Before: "1.30.0"}}, Fixed: []string{"1.30.0"},
 		Advice: "use credentials that do not expire, or restart istiod after each rotation",
 	},
 	{
-		ID: "PeerRotationDeadlock", Concern: ConcernPeers, Issue: "istio#60612",
+		ID: peerRotationDeadlock, Concern: ConcernPeers, Issue: "istio#60612",
 		Summary:  "rotating a peer credential can deadlock and leave a stale registry",
 		Affected: []Span{{From: "1.30.0", Before: "1.30.3"}}, Fixed: []string{"1.30.3"},
 		Advice: "do not rotate peer credentials on this release",
 	},
 	{
-		ID: "PeerRotationLosesGateway", Concern: ConcernPeers, Issue: "istio#60920",
+		ID: peerRotationLosesGateway, Concern: ConcernPeers, Issue: "istio#60920",
 		Summary:  "rotating a peer credential can lose the peer's network gateway and its endpoints",
 		Affected: []Span{{From: "1.30.0", Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
 		Advice: "do not rotate peer credentials on this release",
 	},
 	{
-		ID: "PeerRotationStaleAmbient", Concern: ConcernPeers, Issue: "istio#60033",
+		ID: peerRotationStaleAmbient, Concern: ConcernPeers, Issue: "istio#60033",
 		Summary:  "after rotating a peer credential the ambient index keeps objects of the old connection",
 		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
 		Advice: "restart istiod after each rotation",
