@@ -172,6 +172,19 @@ var hazards = []Hazard{
 		Handled: true,
 	},
 	{
+		ID: "RemoteCredentialsSwitch", Concern: ConcernPeers,
+		Summary:  "istiod crashes as soon as it reads a peer while PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER is off",
+		Affected: []Span{{From: "1.31.0"}},
+		Advice:   "leave it on, and leave the account that peers read with the right to list secrets",
+		Handled:  true,
+	},
+	{
+		ID: "WaypointOnItsOwnNetwork", Concern: ConcernWaypoint,
+		Summary:  "a waypoint sends requests to endpoints on its own network only",
+		Affected: []Span{{Before: "1.28.0"}}, Fixed: []string{"1.28.0"},
+		Advice: "move to 1.28 or newer where a service behind a waypoint is to be reached on other networks",
+	},
+	{
 		ID: "WaypointBypassedByIngress", Concern: ConcernWaypoint, Issue: "istio#61092",
 		Summary:  "ingress bypasses a waypoint on another network, and its policy is not enforced",
 		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},

@@ -426,6 +426,23 @@ func TestTrapReaderComesFirst(t *testing.T) {
 	})
 }
 
+// Without the right to list secrets a peer's istiod never syncs, and with the
+// variable that should make it needless, it crashes.
+func TestTrapReaderReadsSecrets(t *testing.T) {
+	eachRelease(t, func(t *testing.T, b bundle.Bundle) {
+		rules, _, _ := unstructured.NestedSlice(find(b, "ClusterRole", "istio-reader-clusterrole-applink-system").Object, "rules")
+		lists := slices.ContainsFunc(rules, func(rule any) bool {
+			resources, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "resources")
+			verbs, _, _ := unstructured.NestedStringSlice(rule.(map[string]any), "verbs")
+			return slices.Contains(resources, "secrets") && slices.Contains(verbs, "list") && slices.Contains(verbs, "watch")
+		})
+		value, set := env(t, find(b, "Deployment", "istiod"))["PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER"]
+		if !lists || set {
+			t.Errorf("the reader lists secrets: %t; PILOT_ENABLE_REMOTE_CREDENTIALS_CONTROLLER is set: %t, %q", lists, set, value)
+		}
+	})
+}
+
 // Every role that a binding gives is rendered, and goes to an account that is.
 func TestBindingsAreWhole(t *testing.T) {
 	eachRelease(t, func(t *testing.T, b bundle.Bundle) {
