@@ -45,6 +45,7 @@ var rules = []rule{
 	{"InvalidExport", SeverityError, invalidExport},
 	{"ExportNotEnrolled", SeverityWarning, exportNotEnrolled},
 	{"InvalidCredentials", SeverityError, eachNetwork(invalidCredentials)},
+	{"HastyRotation", SeverityWarning, eachNetwork(hastyRotation)},
 	{"IdlePeering", SeverityWarning, idlePeering},
 	{"MemberApart", SeverityWarning, memberApart},
 	{"CostlyDiscovery", SeverityWarning, costlyDiscovery},

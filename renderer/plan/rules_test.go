@@ -92,6 +92,19 @@ func TestRules(t *testing.T) {
 			},
 		},
 		{
+			"tokens that live longer than the fleet says, where a new one costs a restart",
+			"discovery: {credentials: {lifetime: 24h}}\n  acceptedHazards: [PeerRotationGap, PeerRotationStaleAmbient, PeerInformerStuck, PeerLeak, ReadyBeforePeers, GatewayDenyAll]",
+			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}", "cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}", "cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}"},
+			plan.Observed{}, []string{
+				`warning TokensLiveLonger network.yaml:5: spec.discovery.credentials.lifetime: istiod has to be restarted after a token was replaced, so tokens live 2160h and not this long, on "one" (1.29.1), "three" (1.29.1)`,
+			},
+		},
+		{
+			"a token is replaced as often as people like where that costs nothing",
+			"discovery: {credentials: {lifetime: 1h}}",
+			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}", "cluster: {CLUSTER}\n  upgrade: {version: 1.31.0}"}, plan.Observed{}, nil,
+		},
+		{
 			"what revocation does not do is told", "trust: {revocation: CRL}",
 			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}"}, plan.Observed{},
 			[]string{`warning KnownFaults one.yaml:7: spec.upgrade.version: release "1.30.4" has known faults that concern network "prod": RevocationOfClientsOnly, RevocationNotInGateways`},
