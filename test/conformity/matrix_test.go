@@ -88,6 +88,7 @@ var dimensions = []dimension{
 		{name: "components", network: settings, one: settingsOfOne},
 		{name: "patches", network: patches, two: patchesOfTwo},
 		{name: "revocation", network: `{trust: {revocation: CRL}}`, since: "1.29"},
+		{name: "exports", network: exports},
 	}},
 }
 
@@ -116,6 +117,13 @@ telemetry:
   collector: {service: otel.observability.svc.cluster.local}
   accessLogs: {requests: Errors, to: Collector}
   tracing: {sampling: "0.5%"}
+`
+
+const exports = `
+discovery:
+  exports:
+  - {namespace: shop}
+  - {namespace: tools, selector: {matchLabels: {export: "true"}, matchExpressions: [{key: tier, operator: NotIn, values: ["1"]}, {key: app, operator: Exists}]}}
 `
 
 const settingsOfOne = `
