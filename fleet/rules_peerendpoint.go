@@ -125,10 +125,21 @@ func isInside(host string) bool {
 func hubWithoutPeerEndpoint(d *documents, report reporter) {
 	for _, at := range d.members {
 		cluster := at.member.Spec.Cluster
-		if cluster.Type != v1alpha1.ClusterHub || cluster.PeerEndpoint != nil || len(d.inNetwork(at.member.Spec.ApplicationNetwork)) < 2 {
-			continue
+		if cluster.Type == v1alpha1.ClusterHub && cluster.PeerEndpoint == nil && d.isDiscovered(at) {
+			report(at, "spec.cluster.type", "other members cannot discover this one: the reconciler's address for the cluster that it runs in holds in that cluster only",
+				"set spec.cluster.peerEndpoint to one that their istiods reach")
 		}
-		report(at, "spec.cluster.type", "other members cannot discover this one: the reconciler's address for the cluster that it runs in holds in that cluster only",
-			"set spec.cluster.peerEndpoint to one that their istiods reach")
 	}
+}
+
+// isDiscovered tells whether any other member is to discover this one.
+func (d *documents) isDiscovered(at *document) bool {
+	network := d.network(at.member.Spec.ApplicationNetwork)
+	if network == nil {
+		return false
+	}
+	members := d.inNetwork(network.name)
+	r, err := relationOf(network.network.Spec.Discovery.Peers, members)
+	_, discovered := r.degrees()
+	return err == nil && discovered[slices.Index(members, at)] > 0
 }
