@@ -1,7 +1,8 @@
 // Package istiod asks a member's istiods what they know: which clusters they read,
 // and which services and endpoints they give to proxies.
 //
-// Order: [Pods] lists the pods of istiod; [Clusters] asks each of them, by way of the
+// Order: [Pods] lists the pods of istiod. [Clusters] asks each of them, and [View] the
+// first that answers after it has listed what the member itself has, by way of the
 // API server and a port that is forwarded for one question.
 //
 // Guarantees: only reads. Each question is bounded in time and each answer in size,
