@@ -46,6 +46,8 @@ type connection struct {
 	identity identity
 	// proof is when to ask its istiods. Only the member's own reconcile uses it.
 	proof proofPace
+	// view is when to ask them what they serve.
+	view viewPace
 }
 
 // step is what a member needs.

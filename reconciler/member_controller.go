@@ -49,6 +49,7 @@ type memberReconciler struct {
 	// live reads the hub past the cache; claims are made one at a time.
 	live   client.Reader
 	claims sync.Mutex
+	views  *views
 }
 
 func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, access *access, wake chan<- event.GenericEvent) *memberReconciler {
@@ -60,6 +61,7 @@ func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, s
 		fullCompare: o.FullCompare,
 		now:         time.Now,
 		live:        manager.GetAPIReader(),
+		views:       newViews(manager.GetClient(), manager.GetCache()),
 	}
 }
 
@@ -205,6 +207,9 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		report.within = sooner(report.within, vaultRetry)
 	}
 	report.within = sooner(report.within, r.restart(ctx, c, m, set, given))
+	if outcome.Failure == nil && outcome.Waiting == "" {
+		report.within = sooner(report.within, r.lookAtServices(ctx, c, m, want))
+	}
 	return outcome
 }
 
@@ -221,6 +226,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	follow.stop()
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
+	c.view.changed(result.Changes)
 	outcome.Objects = len(result.Inventory.Entries)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)
@@ -263,6 +269,7 @@ func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply
 	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
+	c.view.changed(result.Changes)
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)

@@ -154,6 +154,7 @@ func observeDrift(member string, w work, now time.Time) {
 }
 
 func forgetMember(name string) {
+	forgetServices(name)
 	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, certificateRenewal.MetricVec, trustProven.MetricVec, trustRestarting.MetricVec, clockSkew.MetricVec} {
 		vec.DeletePartialMatch(prometheus.Labels{"member": name})
 	}

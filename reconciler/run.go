@@ -12,7 +12,9 @@ import (
 	"github.com/fluxcd/pkg/runtime/predicates"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -152,6 +154,15 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
+// ofServices selects the ConfigMaps that are kept in memory.
+var ofServices = func() labels.Selector {
+	has, err := labels.NewRequirement(ServicesLabel, selection.Exists, nil)
+	if err != nil {
+		panic(err) // a constant
+	}
+	return labels.NewSelector().Add(*has)
+}()
+
 func newManager(hub *rest.Config, o Options, replica *shard.Replica) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
@@ -173,7 +184,10 @@ func newManager(hub *rest.Config, o Options, replica *shard.Replica) (ctrl.Manag
 		HealthProbeBindAddress: cmp.Or(o.HealthAddress, "0"),
 		// Run may be called again in one process, after it has ended.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{o.Namespace: {}}},
+		Cache: cache.Options{
+			DefaultNamespaces: map[string]cache.Config{o.Namespace: {}},
+			ByObject:          map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Label: ofServices, Transform: cache.TransformStripManagedFields()}},
+		},
 		// Secrets are read when needed and never kept in memory.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
