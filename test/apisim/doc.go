@@ -14,7 +14,7 @@
 // initial events, with bookmarks); create, replace, JSON merge patch
 // and delete with their preconditions; generations; CustomResourceDefinitions
 // that make kinds served; namespaces that go with their content; aggregated
-// discovery.
+// discovery; tokens of ServiceAccounts, bound to Secrets, with their end.
 //
 // Played without the detours of a real cluster, and not compared: a watch from
 // a version before the last thousand events of its member is expired; workloads
@@ -23,11 +23,12 @@
 // seconds and several writes of its controllers.
 //
 // Left out: admission, validation, defaults (but the name label of namespaces),
-// pruning of unknown fields, conversion between versions, quota, RBAC (one token
-// may do all), priority and fairness, audit, every controller and what it makes
-// (pods, endpoints, root certificates), subresources, strategic merge and JSON
-// patch, protobuf, OpenAPI, field selectors other than metadata.name and
-// metadata.namespace, consistent pages (a list continues with what is there
-// then), and etcd: nothing is kept. So its latencies say nothing about those of
-// a real API server; its requests, and what a client must hold, do.
+// pruning of unknown fields, conversion between versions, quota, RBAC (every
+// token may do all), signatures of tokens, priority and fairness, audit, every
+// controller and what it makes (pods, endpoints, root certificates), other
+// subresources, strategic merge and JSON patch, protobuf, OpenAPI, field selectors
+// other than metadata.name and metadata.namespace, consistent pages (a list
+// continues with what is there then), and etcd: nothing is kept. So its latencies
+// say nothing about those of a real API server; its requests, and what a client
+// must hold, do.
 package apisim

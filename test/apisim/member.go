@@ -39,6 +39,8 @@ type member struct {
 	forgotten uint64
 	// wake is closed and replaced when there are more events.
 	wake chan struct{}
+	// tokens of accounts that were made.
+	tokens map[string]accountToken
 }
 
 // event is a change of an object; before is nil for a new one, after for one

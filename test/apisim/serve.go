@@ -24,11 +24,13 @@ type request struct {
 	kind     kind
 	identity types.NamespacedName // without a name for a collection
 	form     form
+	// token says that the call asks an account for one.
+	token bool
 }
 
 // ServeHTTP answers one call.
 func (m *member) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Authorization") != "Bearer "+m.token {
+	if !m.admits(r) {
 		refuse(w, apierrors.NewUnauthorized("Unauthorized"))
 		return
 	}
@@ -106,6 +108,9 @@ func (m *member) route(r *http.Request) (request, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	found, ok := m.kinds[at]
+	if len(parts) == 3 && found.groupResource() == builtinAccounts && parts[2] == "token" {
+		call.token, parts = true, parts[:2]
+	}
 	if !ok || len(parts) > 2 || (found.namespaced && call.identity.Namespace == "" && call.identity.Name != "") {
 		return call, false
 	}
@@ -123,6 +128,13 @@ func formOf(r *http.Request) form {
 func (m *member) answer(w http.ResponseWriter, r request) error {
 	collection := r.identity.Name == ""
 	switch {
+	case r.token && r.Method == http.MethodPost:
+		body, err := readBody(w, r)
+		if err != nil {
+			return err
+		}
+		return m.issue(w, r, body)
+	case r.token:
 	case r.Method == http.MethodGet && watching(r.URL.Query().Get("watch")):
 		return m.watch(w, r)
 	case r.Method == http.MethodGet && collection:
@@ -131,13 +143,21 @@ func (m *member) answer(w http.ResponseWriter, r request) error {
 		return m.get(w, r)
 	case r.Method == http.MethodPost && collection, r.Method == http.MethodPut && !collection,
 		r.Method == http.MethodPatch && !collection, r.Method == http.MethodDelete && !collection:
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		body, err := readBody(w, r)
 		if err != nil {
-			return apierrors.NewRequestEntityTooLargeError(err.Error())
+			return err
 		}
 		return m.write(w, r, body)
 	}
 	return apierrors.NewMethodNotSupported(r.kind.groupResource(), strings.ToLower(r.Method))
+}
+
+func readBody(w http.ResponseWriter, r request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return nil, apierrors.NewRequestEntityTooLargeError(err.Error())
+	}
+	return body, nil
 }
 
 func (m *member) get(w http.ResponseWriter, r request) error {
