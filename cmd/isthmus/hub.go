@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -50,4 +51,46 @@ func (f *hubFlags) connect() (dynamic.Interface, error) {
 		return nil, fmt.Errorf("connect to the hub: %w", err)
 	}
 	return hub, nil
+}
+
+// hubAnswer is what a command tells of the hub; as JSON, it is itself.
+type hubAnswer interface {
+	print(p *printer, namespace string)
+	// fine says that nothing is left for a person to see to.
+	fine() bool
+}
+
+// hubCommand makes a command that reads the hub, prints what it found, and exits with
+// 1 unless that is fine.
+func hubCommand(p *printer, cmd *cobra.Command, read func(ctx context.Context, hub dynamic.Interface, namespace string) (hubAnswer, error)) *cobra.Command {
+	var flags hubFlags
+	var format string
+	cmd.Args = noArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := checkFormat(format); err != nil {
+			return err
+		}
+		hub, err := flags.connect()
+		if err != nil {
+			return err
+		}
+		answer, err := read(cmd.Context(), hub, flags.namespace)
+		if err != nil {
+			return err
+		}
+		if format == formatJSON {
+			if err := p.json(answer); err != nil {
+				return err
+			}
+		} else {
+			answer.print(p, flags.namespace)
+		}
+		if !answer.fine() {
+			return errProblems
+		}
+		return nil
+	}
+	flags.add(cmd)
+	formatFlag(cmd, &format)
+	return cmd
 }

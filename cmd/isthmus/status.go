@@ -18,52 +18,14 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
-type statusOptions struct {
-	hub    hubFlags
-	format string
-}
-
 func newStatus(p *printer) *cobra.Command {
-	var opts statusOptions
-	cmd := &cobra.Command{
+	return hubCommand(p, &cobra.Command{
 		Use:   "status",
 		Short: "Print what the hub knows of fleets and members",
 		Long: `Print what the hub knows of fleets and members: one line per member on stdout;
 fleets that are not ready on stderr. Exits with 1 if anything is not ready.`,
 		Example: "  isthmus status\n  isthmus status --context hub -o json",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(opts.format); err != nil {
-				return err
-			}
-			return status(cmd.Context(), p, opts)
-		},
-	}
-	opts.hub.add(cmd)
-	formatFlag(cmd, &opts.format)
-	return cmd
-}
-
-func status(ctx context.Context, p *printer, opts statusOptions) error {
-	hub, err := opts.hub.connect()
-	if err != nil {
-		return err
-	}
-	report, err := readHub(ctx, hub, opts.hub.namespace)
-	if err != nil {
-		return err
-	}
-	if opts.format == formatJSON {
-		if err := p.json(report); err != nil {
-			return err
-		}
-	} else {
-		printReport(p, report, opts.hub.namespace)
-	}
-	if !report.ready() {
-		return errProblems
-	}
-	return nil
+	}, readStatus)
 }
 
 // hubReport is the JSON form of what the hub knows.
@@ -100,7 +62,7 @@ type memberReport struct {
 	Leave []v1alpha1.LeaveStep `json:"leave,omitempty"`
 }
 
-func readHub(ctx context.Context, hub dynamic.Interface, namespace string) (*hubReport, error) {
+func readStatus(ctx context.Context, hub dynamic.Interface, namespace string) (hubAnswer, error) {
 	fleets, err := list[v1alpha1.Fleet](ctx, hub, namespace, "fleets")
 	if err != nil {
 		return nil, err
@@ -198,16 +160,16 @@ func readyOf(conditions []metav1.Condition) metav1.Condition {
 	return metav1.Condition{Status: metav1.ConditionUnknown, Message: "not looked at yet"}
 }
 
-func (r *hubReport) ready() bool {
+func (r *hubReport) fine() bool {
 	isReady := string(metav1.ConditionTrue)
 	return !slices.ContainsFunc(r.Fleets, func(f fleetReport) bool { return f.Ready != isReady }) &&
 		!slices.ContainsFunc(r.Members, func(m memberReport) bool { return m.Ready != isReady })
 }
 
-func printReport(p *printer, report *hubReport, namespace string) {
-	if len(report.Members) > 0 {
+func (r *hubReport) print(p *printer, namespace string) {
+	if len(r.Members) > 0 {
 		rows := [][]string{{"NAME", "NETWORK", "RELEASE", "OBJECTS", "READY", "STATUS"}}
-		for _, m := range report.Members {
+		for _, m := range r.Members {
 			message := m.Message
 			if m.Suspended {
 				message = "suspended; " + message
@@ -218,14 +180,14 @@ func printReport(p *printer, report *hubReport, namespace string) {
 	} else {
 		p.note("no members in namespace %s of the hub", namespace)
 	}
-	for _, m := range report.Members {
+	for _, m := range r.Members {
 		printLeave(p, m)
 	}
-	if len(report.Fleets) == 0 {
+	if len(r.Fleets) == 0 {
 		p.note("no fleet in namespace %s of the hub", namespace)
 		p.note("hint: a Fleet object names the Git repository to follow")
 	}
-	for _, f := range report.Fleets {
+	for _, f := range r.Fleets {
 		if f.Ready == string(metav1.ConditionTrue) {
 			continue
 		}

@@ -10,18 +10,13 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
-type trustShowOptions struct {
-	hub    hubFlags
-	format string
-}
-
 func newTrustShow(p *printer) *cobra.Command {
-	var opts trustShowOptions
-	cmd := &cobra.Command{
+	return hubCommand(p, &cobra.Command{
 		Use:   "show",
 		Short: "Print the CAs of networks and members, and where replacements are",
 		Long: `Print what the hub knows of CAs: for each network its roots, the step that the
@@ -29,44 +24,19 @@ replacement of its root is at and what that waits for, and for each member the C
 that it was given and whether its istiod is proven to use it. Exits with 1 if
 something is not proven, or waits for a person.`,
 		Example: "  isthmus trust show\n  isthmus trust show --context hub -o json",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(opts.format); err != nil {
-				return err
-			}
-			return trustShow(cmd.Context(), p, opts)
-		},
-	}
-	opts.hub.add(cmd)
-	formatFlag(cmd, &opts.format)
-	return cmd
+	}, readTrust)
 }
 
-func trustShow(ctx context.Context, p *printer, opts trustShowOptions) error {
-	hub, err := opts.hub.connect()
+func readTrust(ctx context.Context, hub dynamic.Interface, namespace string) (hubAnswer, error) {
+	networks, err := list[v1alpha1.ApplicationNetwork](ctx, hub, namespace, "applicationnetworks")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	networks, err := list[v1alpha1.ApplicationNetwork](ctx, hub, opts.hub.namespace, "applicationnetworks")
+	members, err := list[v1alpha1.Member](ctx, hub, namespace, "members")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	members, err := list[v1alpha1.Member](ctx, hub, opts.hub.namespace, "members")
-	if err != nil {
-		return err
-	}
-	report := newTrustReport(networks, members)
-	if opts.format == formatJSON {
-		if err := p.json(report); err != nil {
-			return err
-		}
-	} else {
-		report.print(p, opts.hub.namespace)
-	}
-	if !report.fine() {
-		return errProblems
-	}
-	return nil
+	return newTrustReport(networks, members), nil
 }
 
 // trustReport is the JSON form of what the hub knows of CAs.
