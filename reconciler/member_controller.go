@@ -226,7 +226,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	follow.stop()
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
-	c.view.changed(result.Changes)
+	c.view.again()
 	outcome.Objects = len(result.Inventory.Entries)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)
@@ -269,7 +269,6 @@ func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply
 	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
-	c.view.changed(result.Changes)
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)

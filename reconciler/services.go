@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
-	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
@@ -51,12 +50,8 @@ type viewPace struct {
 	written time.Time
 }
 
-// changed takes what a delivery did: what it changed may change what is served.
-func (p *viewPace) changed(changes []apply.Change) {
-	if slices.ContainsFunc(changes, func(c apply.Change) bool { return c.Action != apply.Unchanged }) {
-		p.next, p.pause = time.Time{}, 0
-	}
-}
+// again has istiod asked at once: what was delivered may change what is served.
+func (p *viewPace) again() { p.next, p.pause = time.Time{}, 0 }
 
 // took takes what a look makes of the member: longest is how long to wait at most for
 // what is expected to change, 0 for nothing.
