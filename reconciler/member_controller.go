@@ -207,7 +207,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		report.within = sooner(report.within, vaultRetry)
 	}
 	report.within = sooner(report.within, r.restart(ctx, c, m, set, given))
-	if outcome.Failure == nil && outcome.Waiting == "" {
+	if outcome.Failure == nil {
 		report.within = sooner(report.within, r.lookAtServices(ctx, c, m, want))
 	}
 	return outcome
@@ -226,7 +226,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	follow.stop()
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
-	c.view.again()
+	c.view.changed(result.Changes)
 	outcome.Objects = len(result.Inventory.Entries)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
@@ -48,10 +50,23 @@ type viewPace struct {
 	next    time.Time
 	pause   time.Duration
 	written time.Time
+	// requested is the last request of a person that was followed.
+	requested string
 }
 
-// again has istiod asked at once: what was delivered may change what is served.
-func (p *viewPace) again() { p.next, p.pause = time.Time{}, 0 }
+// changed takes what a delivery did: what it changed may change what is served.
+func (p *viewPace) changed(changes []apply.Change) {
+	if slices.ContainsFunc(changes, func(c apply.Change) bool { return c.Action != apply.Unchanged }) {
+		p.next, p.pause = time.Time{}, 0
+	}
+}
+
+// due says whether istiod is to be asked now, at the latest request of a person.
+func (p *viewPace) due(now time.Time, requested string) bool {
+	due := !now.Before(p.next) || requested != p.requested
+	p.requested = requested
+	return due
+}
 
 // took takes what a look makes of the member: longest is how long to wait at most for
 // what is expected to change, 0 for nothing.
@@ -71,7 +86,7 @@ func (p *viewPace) took(now time.Time, longest time.Duration) {
 // returns how soon to look again.
 func (r *memberReconciler) lookAtServices(ctx context.Context, c *connection, m *v1alpha1.Member, want desired) time.Duration {
 	now := r.now()
-	if now.Before(c.view.next) {
+	if !c.view.due(now, m.Annotations[meta.ReconcileRequestAnnotation]) {
 		return c.view.next.Sub(now)
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewTimeout)

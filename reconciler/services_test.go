@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
@@ -165,9 +166,16 @@ func TestTellServices(t *testing.T) {
 	if within := c.view.next.Sub(now); within < viewEvery || within > viewEvery*11/10 {
 		t.Errorf("settled: again within %s", within)
 	}
-	c.view.again()
-	if !now.After(c.view.next) {
-		t.Error("what was delivered is not looked at")
+	c.view.changed([]apply.Change{{Action: apply.Unchanged}})
+	if c.view.due(now, "") {
+		t.Error("nothing changed, and istiod is asked")
+	}
+	if !c.view.due(now, "now") || c.view.due(now, "now") {
+		t.Error("a request is not followed, or twice")
+	}
+	c.view.changed([]apply.Change{{Action: apply.Unchanged}, {Action: apply.Created}})
+	if !c.view.due(now, "now") {
+		t.Error("a change is not looked at")
 	}
 }
 
