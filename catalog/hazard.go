@@ -87,12 +87,13 @@ const (
 	peerRotationDeadlock     = "PeerRotationDeadlock"
 	peerRotationLosesGateway = "PeerRotationLosesGateway"
 	peerRotationStaleAmbient = "PeerRotationStaleAmbient"
+	peerRotationRace         = "PeerRotationRace"
 )
 
 // RestartsForPeers tells whether istiod has to be restarted once a peer's credential
 // was replaced: it does not go over to the new one without loss.
 func (r Release) RestartsForPeers() bool {
-	return slices.ContainsFunc([]string{peerRotationGap, peerRotationDeadlock, peerRotationLosesGateway, peerRotationStaleAmbient}, r.has)
+	return slices.ContainsFunc([]string{peerRotationGap, peerRotationDeadlock, peerRotationLosesGateway, peerRotationStaleAmbient, peerRotationRace}, r.has)
 }
 
 // ChecksRevocation tells whether node proxies read a list of what is revoked.
@@ -145,6 +146,16 @@ var hazards = []Hazard{
 		Summary:  "after rotating a peer credential the ambient index keeps objects of the old connection",
 		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
 		Advice: "restart istiod after each rotation",
+	},
+	{
+		// By a test with the real istiods of both. A collection of the peer's gateways
+		// that is built while the old connection goes is made of the old one's and then
+		// kept for the new one (pilot/pkg/serviceregistry/ambient/networks.go,
+		// pkg/kube/multicluster/collections.go).
+		ID: peerRotationRace, Concern: ConcernPeers, Handled: true,
+		Summary:  "rotating a peer credential loses, every other time, the peer's network gateway and all that is behind it, until istiod restarts",
+		Affected: []Span{{From: "1.30.4"}},
+		Advice:   "restart istiod after each rotation",
 	},
 	{
 		ID: "PeerInformerStuck", Concern: ConcernPeers, Issue: "istio#58047",

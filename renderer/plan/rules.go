@@ -198,7 +198,7 @@ func tokensLiveLonger(g group, report reporter) {
 	}
 	report(g.ofNetwork("spec.discovery.credentials.lifetime"),
 		"istiod has to be restarted after a token was replaced, so tokens live 2160h and not this long, on "+strings.Join(names, ", "),
-		"move them to 1.30.4 or newer, which goes over to a new token without loss; `isthmus catalog show RELEASE` says what older ones do")
+		"say 2160h or more, or nothing; `isthmus catalog show RELEASE` says what becomes of a peer whose token is replaced")
 }
 
 // imageNotPinned: an image that is not pinned among others that are is a hole

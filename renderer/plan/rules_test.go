@@ -96,12 +96,12 @@ func TestRules(t *testing.T) {
 			"discovery: {credentials: {lifetime: 24h}}\n  acceptedHazards: [PeerRotationGap, PeerRotationStaleAmbient, PeerInformerStuck, PeerLeak, ReadyBeforePeers, GatewayDenyAll]",
 			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}", "cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}", "cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}"},
 			plan.Observed{}, []string{
-				`warning TokensLiveLonger network.yaml:5: spec.discovery.credentials.lifetime: istiod has to be restarted after a token was replaced, so tokens live 2160h and not this long, on "one" (1.29.1), "three" (1.29.1)`,
+				`warning TokensLiveLonger network.yaml:5: spec.discovery.credentials.lifetime: istiod has to be restarted after a token was replaced, so tokens live 2160h and not this long, on "one" (1.29.1), "three" (1.29.1), "two" (1.30.4)`,
 			},
 		},
 		{
-			"a token is replaced as often as people like where that costs nothing",
-			"discovery: {credentials: {lifetime: 1h}}",
+			"tokens that live as long as they have to",
+			"discovery: {credentials: {lifetime: 2160h}}",
 			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}", "cluster: {CLUSTER}\n  upgrade: {version: 1.31.0}"}, plan.Observed{}, nil,
 		},
 		{
