@@ -360,7 +360,10 @@ func setOf(want desired, chain trust.Chain) (apply.Set, error) {
 		Objects: want.bundle.Objects,
 	}
 	switch want.network.Spec.Trust.Delivery.Mode {
-	case v1alpha1.DeliveryExternalSecret, v1alpha1.DeliverySecretProviderClass:
+	case v1alpha1.DeliveryExternalSecret:
+		return set, nil
+	case v1alpha1.DeliverySecretProviderClass:
+		set.MountedCA = true
 		return set, nil
 	}
 	secret, err := chain.Secret(mesh.SystemNamespace)

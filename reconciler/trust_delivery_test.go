@@ -13,8 +13,9 @@ import (
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
-// TestSetOfDeliveryModes: only the mode Direct has a key in the set, and only that of
-// mounted CAs has their files in the vault.
+// TestSetOfDeliveryModes: only the mode Direct has a key in the set, and only a
+// mounted CA has files in the vault, and makes one that is left in a Secret
+// superfluous.
 func TestSetOfDeliveryModes(t *testing.T) {
 	_, _, chain := twoRoots(t)
 	for mode, want := range map[v1alpha1.DeliveryMode]struct {
@@ -30,8 +31,8 @@ func TestSetOfDeliveryModes(t *testing.T) {
 		network.Spec.Trust.Delivery.Mode = mode
 		set, err := setOf(desired{network: network}, chain)
 		must(t, err)
-		if len(set.Secrets) != want.secrets {
-			t.Errorf("%q: %d Secrets", mode, len(set.Secrets))
+		if len(set.Secrets) != want.secrets || set.MountedCA != want.mounted {
+			t.Errorf("%q: %d Secrets, mounted: %t", mode, len(set.Secrets), set.MountedCA)
 		}
 		if files := policyOf(network, 0).Files; files != want.mounted {
 			t.Errorf("%q: files in the vault: %t", mode, files)
@@ -67,7 +68,7 @@ func TestMountedCAWhileTheVaultIsAway(t *testing.T) {
 	if failure != nil || given.unavailable == "" {
 		t.Fatalf("%+v, said: %q", failure, given.unavailable)
 	}
-	if _, err := setOf(want, given.chain); err != nil {
+	if set, err := setOf(want, given.chain); err != nil || !set.MountedCA {
 		t.Errorf("the set: %v", err)
 	}
 	r.prove(t.Context(), &connection{}, m, given)

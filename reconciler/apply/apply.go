@@ -110,7 +110,10 @@ func (d *delivery) run(ctx context.Context, set Set, all []wanted) error {
 		return err
 	}
 	steps := d.decideAll(all)
-	stale := prunable(d.inventory.stale(all))
+	stale, err := d.prunable(ctx, set, all)
+	if err != nil {
+		return err
+	}
 	for i, stage := range bundle.Stages {
 		more := len(stale) > 0 || slices.ContainsFunc(all, func(w wanted) bool {
 			return slices.Index(bundle.Stages, w.stage) > i && steps[w.key()] != stepSkip
@@ -253,6 +256,9 @@ func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
 		}
 	}
 	applied, created, err := d.write(ctx, a)
+	if err == nil {
+		applied, err = d.strip(ctx, a, applied)
+	}
 	if err != nil {
 		return d.fail(w.Subject, w.stage, "apply", err)
 	}
@@ -319,6 +325,9 @@ func (d *delivery) compare(ctx context.Context, a attempt, seen *sight) (*sight,
 	}
 	if err != nil {
 		return nil, a.refusal(err)
+	}
+	if len(strays(a.wanted, tried.ManagedFields)) > 0 {
+		return nil, nil
 	}
 	result := fingerprintOf(&tried.ObjectMeta)
 	if result == seen.live {

@@ -43,15 +43,6 @@ func removalOrder(entries []Entry) [][]Entry {
 	return groups
 }
 
-// prunable leaves out the CA: a set that lacks it cannot mean that istiod is to
-// sign by one of its own. It goes when the member leaves.
-func prunable(stale []Entry) []Entry {
-	return slices.DeleteFunc(stale, func(e Entry) bool { return e.isSecret() && e.Name == caSecret })
-}
-
-// caSecret is where istiod reads its CA.
-const caSecret = "cacerts"
-
 // verdict is what to do with an object that is not wanted any more.
 type verdict int
 

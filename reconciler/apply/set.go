@@ -43,6 +43,11 @@ type Set struct {
 	// Secrets made at apply time, never part of a bundle (cacerts). They are
 	// delivered before anything else of [bundle.StageControlPlane].
 	Secrets []*unstructured.Unstructured
+	// MountedCA says that istiod reads its CA from elsewhere than the Secret cacerts:
+	// one of ours that is left goes once istiod runs so. Any other set that lacks the
+	// CA leaves what there is: somebody else keeps it now, and istiod would sign by
+	// one of its own without it.
+	MountedCA bool
 	// Drift says what becomes of differences that others made.
 	Drift Drift
 	// Adopt takes over objects that were there before us, in place of refusing
