@@ -92,6 +92,8 @@ func (r replica) ask(ctx context.Context, path string, read func(*json.Decoder) 
 	if err := read(json.NewDecoder(body)); err != nil {
 		return asked(path, ctx, err)
 	}
+	// To the end: who forwards logs a connection that is closed before.
+	_, _ = io.Copy(io.Discard, body)
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -79,6 +81,59 @@ func TestView(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, a.view()); diff != "" {
 		t.Errorf("view (-want +got):\n%s", diff)
+	}
+}
+
+// TestRecorded: what the real istiods of two releases answered, in a network of two
+// members that discover each other. test/e2e records it.
+func TestRecorded(t *testing.T) {
+	shop := func(own string, kept ...string) map[string]map[string]bool {
+		spaces := map[string]map[string]bool{"shop": {"cart": true, "ports": true, "till": true, "empty": own == "eastus-1", "waypoint": false}, "tools": {"all": own == "eastus-1"}}
+		for _, name := range kept {
+			spaces["shop"][name] = false
+		}
+		return spaces
+	}
+	accounts := []string{"shop/default"}
+	for _, tt := range []struct {
+		release, member, peer, gateway string
+		spaces                         map[string]map[string]bool
+		exports                        []peering.Exported
+		sees                           map[string]uint32
+	}{
+		{"1.30.4", "eastus-1", "westus-1", "198.18.2.1:15008", shop("eastus-1"), []peering.Exported{
+			{Namespace: "shop", Name: "cart", Ports: []peering.Port{{Port: 80, Target: 80}}, Ready: 3, Accounts: accounts, Waypoint: "shop/waypoint"},
+			{Namespace: "shop", Name: "empty", Ports: []peering.Port{{Port: 80, Target: 80}}, Waypoint: "shop/waypoint"},
+			{Namespace: "shop", Name: "ports", Ports: []peering.Port{{Port: 80, Target: 80}}, Ready: 1, Accounts: accounts, Waypoint: "shop/waypoint"},
+			{Namespace: "shop", Name: "till", Ports: []peering.Port{{Port: 80, Target: 80}}, Ready: 1, Accounts: accounts, Waypoint: "shop/waypoint"},
+			{Namespace: "tools", Name: "all", Ports: []peering.Port{{Port: 80, Target: 80}}, Ready: 1, Accounts: []string{"tools/default"}},
+		}, map[string]uint32{"shop/cart": 2, "shop/ports": 1}},
+		// Its own Service till is not global, and wins.
+		{"1.31.0", "westus-1", "eastus-1", "198.18.6.1:15008", shop("westus-1", "till", "empty"), []peering.Exported{
+			{Namespace: "shop", Name: "cart", Ports: []peering.Port{{Port: 80, Target: 80}}, Ready: 2, Accounts: accounts, Waypoint: "shop/waypoint"},
+			{Namespace: "shop", Name: "ports", Ports: []peering.Port{{Port: 80, Target: 80}, {Port: 81, Target: 81}}, Ready: 1, Accounts: accounts, Waypoint: "shop/waypoint"},
+		}, map[string]uint32{"shop/cart": 3, "shop/ports": 1, "tools/all": 1}},
+	} {
+		file := func(question string) string {
+			text, err := os.ReadFile(filepath.Join("testdata", question+"-"+tt.release+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		a := answer{question: Question{Member: tt.member}, spaces: tt.spaces, served: readServed(t, file("ambientz"))}
+		got := a.view()
+		if diff := cmp.Diff(tt.exports, got.Exports.Services); diff != "" {
+			t.Errorf("%s: exports (-want +got):\n%s", tt.release, diff)
+		}
+		want := []peering.Remote{{Network: "net-of-" + tt.peer, Member: tt.peer, Gateway: tt.gateway, Services: tt.sees}}
+		if diff := cmp.Diff(want, got.Sees); diff != "" {
+			t.Errorf("%s: sees (-want +got):\n%s", tt.release, diff)
+		}
+		clusters := clustersOf(t.Context(), serve(t, says(file("clusterz"))))
+		if diff := cmp.Diff([]Cluster{{ID: tt.member, SyncStatus: Synced}, {ID: tt.peer, SecretName: "applink-system/istio-remote-secret-" + tt.peer, SyncStatus: Synced}}, clusters.Clusters); diff != "" {
+			t.Errorf("%s: clusters (-want +got):\n%s", tt.release, diff)
+		}
 	}
 }
 

@@ -7,6 +7,10 @@
 // anchor the token is void. It is kept in a Secret in the reader, as istiod wants
 // it, and nowhere else. [Judge] says whether it stays, and [Mint] makes another.
 //
+// A [View] is what one member has of services and serves of those of others: all
+// that members see of each other. [Join] puts the views of a network together, and
+// tells who reaches which service, and why others do not.
+//
 // Guarantees: no input and output of its own, no clock; the same credential gives
 // the same bytes, by which istiod tells whether to connect anew; and no token in
 // anything that is printed, encoded or returned as an error.
