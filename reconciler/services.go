@@ -188,7 +188,8 @@ func newViews(hub client.Client, kept cache.Cache) *views {
 	}}
 }
 
-// readView is a view that was read, and from which version of its ConfigMap.
+// readView is a view that was read, and from which version of its ConfigMap. What the
+// member sees of others is not kept: of a hundred members it is ten thousand lists.
 type readView struct {
 	version string
 	view    *peering.View
@@ -245,6 +246,7 @@ func (v *views) of(ctx context.Context, name types.NamespacedName) (*peering.Vie
 	}
 	known := readView{version: found.ResourceVersion}
 	if view, err := peering.DecodeView(found.BinaryData[ServicesKey]); err == nil {
+		view.Sees = nil
 		known.view = &view
 	}
 	v.read[name] = known

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
@@ -112,41 +113,56 @@ type Problem struct {
 
 // Network is what is known of the members of a network.
 type Network struct {
-	members []known // sorted by name
+	members []*known // sorted by name
+	// exporters of each service, sorted by member.
+	exporters map[string][]exporter
 }
 
 // known is a member with what is looked up in it.
 type known struct {
 	Member
-	exports map[string]*Exported
-	pairs   map[string]v1alpha1.PeerStatus
-	// by network, and in the own network by member, then service.
+	pairs map[string]v1alpha1.PeerStatus
+	// What istiod serves by network, and in the own network by member, then service;
+	// nil until the first question.
 	networks, neighbours map[string]map[string]uint32
 }
 
-// Join puts together what is known of the members of a network.
+// exporter is a member with its Service.
+type exporter struct {
+	*known
+	own *Exported
+}
+
+// Join puts together what is known of the members of a network. What a member Sees is
+// needed only of those that are asked for.
 func Join(members []Member) *Network {
-	n := &Network{}
+	n := &Network{exporters: map[string][]exporter{}}
 	for _, m := range members {
-		k := known{Member: m, exports: map[string]*Exported{}, pairs: map[string]v1alpha1.PeerStatus{},
-			networks: map[string]map[string]uint32{}, neighbours: map[string]map[string]uint32{}}
+		k := &known{Member: m, pairs: map[string]v1alpha1.PeerStatus{}}
 		for _, p := range m.Peers {
 			k.pairs[p.Name] = p
 		}
-		if m.View != nil {
-			k.index(m.View)
-		}
 		n.members = append(n.members, k)
 	}
-	slices.SortFunc(n.members, func(a, b known) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(n.members, func(a, b *known) int { return strings.Compare(a.Name, b.Name) })
+	for _, m := range n.members {
+		if m.View == nil {
+			continue
+		}
+		for i := range m.View.Exports.Services {
+			own := &m.View.Exports.Services[i]
+			n.exporters[own.Key()] = append(n.exporters[own.Key()], exporter{m, own})
+		}
+	}
 	return n
 }
 
-func (k *known) index(v *View) {
-	for i := range v.Exports.Services {
-		k.exports[v.Exports.Services[i].Key()] = &v.Exports.Services[i]
+func (k *known) index() {
+	k.networks, k.neighbours = map[string]map[string]uint32{}, map[string]map[string]uint32{}
+	if k.View == nil {
+		return
 	}
-	for _, r := range v.Sees {
+	for _, r := range k.View.Sees {
 		into, key := k.networks, r.Network
 		if r.Gateway == "" {
 			into, key = k.neighbours, r.Member
@@ -175,30 +191,24 @@ func (k *known) keeps(service string) bool {
 
 // sees is how many endpoints of a service in another member istiod serves.
 func (k *known) sees(peer *known, service string) uint32 {
+	if k.networks == nil {
+		k.index()
+	}
 	if peer.network() == k.network() {
 		return k.neighbours[peer.Name][service]
 	}
 	return k.networks[peer.network()][service]
 }
 
-// Names of the services that any member exports, sorted.
-func (n *Network) Names() []string {
-	all := map[string]bool{}
-	for _, m := range n.members {
-		for service := range m.exports {
-			all[service] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(all))
-}
+// names of the services that any member exports, sorted.
+func (n *Network) names() []string { return slices.Sorted(maps.Keys(n.exporters)) }
 
 // Services of the network, sorted by name.
 func (n *Network) Services() []Service {
 	out := []Service{}
-	for _, name := range n.Names() {
+	for _, name := range n.names() {
 		s := Service{Name: name}
-		for i := range n.members {
-			m := &n.members[i]
+		for _, m := range n.members {
 			s.Members = append(s.Members, n.in(m, name))
 			s.Problems = append(s.Problems, n.problems(m, name)...)
 		}
@@ -209,21 +219,31 @@ func (n *Network) Services() []Service {
 
 // Problems of one member, sorted by service, then reason.
 func (n *Network) Problems(member string) []Problem {
+	i := slices.IndexFunc(n.members, func(k *known) bool { return k.Name == member })
+	if i < 0 {
+		return nil
+	}
 	var out []Problem
-	for i := range n.members {
-		if n.members[i].Name == member {
-			for _, name := range n.Names() {
-				out = append(out, n.problems(&n.members[i], name)...)
-			}
-		}
+	for _, name := range n.names() {
+		out = append(out, n.problems(n.members[i], name)...)
 	}
 	return out
+}
+
+// own is the Service that a member exports; nil for none.
+func (n *Network) own(m *known, service string) *Exported {
+	for _, e := range n.exporters[service] {
+		if e.known == m {
+			return e.own
+		}
+	}
+	return nil
 }
 
 // in is a service in one member.
 func (n *Network) in(m *known, service string) InMember {
 	out := InMember{Member: m.Name, Network: m.network()}
-	switch own := m.exports[service]; {
+	switch own := n.own(m, service); {
 	case m.View == nil:
 		out.Has = HasUnknown
 	case own != nil:
@@ -241,25 +261,24 @@ func (n *Network) in(m *known, service string) InMember {
 // from are the paths to a service, from one member to each other that exports it.
 func (n *Network) from(m *known, service string) []Path {
 	var out []Path
-	for i := range n.members {
-		peer := &n.members[i]
-		if there := peer.exports[service]; there != nil && peer.Name != m.Name {
-			out = append(out, path(m, peer, there))
+	for _, e := range n.exporters[service] {
+		if e.known != m {
+			out = append(out, path(m, e))
 		}
 	}
 	return out
 }
 
 // path goes by an ordered list of what may be wrong.
-func path(m, peer *known, there *Exported) Path {
-	service := there.Key()
+func path(m *known, peer exporter) Path {
+	service := peer.own.Key()
 	p := Path{Member: peer.Name}
 	because := func(reason, message string, a ...any) Path {
 		p.Reason, p.Message = reason, fmt.Sprintf(message, a...)
 		return p
 	}
 	pair, discovers := m.pairs[peer.Name]
-	switch p.Endpoints = m.sees(peer, service); {
+	switch p.Endpoints = m.sees(peer.known, service); {
 	case m.View == nil:
 		return because(NotAsked, "%s was not asked yet what it serves, or does not answer", m.Name)
 	case m.keeps(service):
@@ -268,7 +287,7 @@ func path(m, peer *known, there *Exported) Path {
 		return p
 	case !discovers:
 		return because(NotDiscovered, "%s is not to discover %s", m.Name, peer.Name)
-	case there.Ready == 0:
+	case peer.own.Ready == 0:
 		return because(NoEndpoints, "no endpoint is ready on %s", peer.Name)
 	case peer.network() != m.network() && len(peer.View.Exports.Gateways) == 0:
 		return because(NoGateway, "the east-west gateway of %s has no address", peer.Name)
@@ -287,13 +306,18 @@ func (n *Network) problems(m *known, service string) []Problem {
 	add := func(reason, message string, a ...any) {
 		out = append(out, Problem{Member: m.Name, Service: service, Reason: reason, Message: shortened(fmt.Sprintf(message, a...))})
 	}
-	others := n.exporters(service, m.Name)
+	var others []string
+	for _, e := range n.exporters[service] {
+		if e.known != m {
+			others = append(others, e.Name)
+		}
+	}
 	namespace, _, _ := strings.Cut(service, "/")
-	own := m.exports[service]
+	own := n.own(m, service)
 	_, there := m.View.Keeps[namespace]
 	switch {
 	case own != nil:
-		n.ownProblems(m, own, others, add)
+		n.ownProblems(m, own, add)
 	case m.keeps(service):
 		add(NotGlobalEverywhere, "its own Service is not discovered by others, so only that is served here and not that of %s: give it the label istio.io/global=true, or name it in discovery.exports", listed(others))
 		return out
@@ -315,69 +339,41 @@ func (n *Network) problems(m *known, service string) []Problem {
 }
 
 // ownProblems are those of a Service that others discover from the member.
-func (n *Network) ownProblems(m *known, own *Exported, others []string, add func(reason, message string, a ...any)) {
+func (n *Network) ownProblems(m *known, own *Exported, add func(reason, message string, a ...any)) {
 	service := own.Key()
-	if usual, on := n.usualPorts(service); usual != ports(own) {
+	if usual, on := n.usual(service, ports); usual != ports(own) {
 		add(PortsDiffer, "its ports are %s, and %s on %s: clients of all members call it at the ports of their own", ports(own), usual, listed(on))
 	}
 	if own.Waypoint != "" && m.keeps(own.Waypoint) {
 		add(WaypointNotGlobal, "its waypoint %s is not discovered by others, which then cannot go through it: give its Gateway the label istio.io/global=true", own.Waypoint)
 	}
-	if waypoint, on := n.usualWaypoint(service); waypoint != own.Waypoint {
+	if waypoint, on := n.usual(service, func(e *Exported) string { return e.Waypoint }); waypoint != own.Waypoint {
 		add(WaypointMissing, "it is behind the waypoint %s on %s, and %s here: waypoints have to have the same name on all members", waypoint, listed(on), behind(own.Waypoint))
 	}
-	ready := func(name string) bool { return n.member(name).exports[service].Ready > 0 }
-	if own.Ready == 0 && !slices.ContainsFunc(others, ready) {
+	if !slices.ContainsFunc(n.exporters[service], func(e exporter) bool { return e.own.Ready > 0 }) {
 		add(NoEndpoints, "no endpoint is ready on any member")
 	}
-	elsewhere := func(k known) bool { return k.View != nil && k.network() != m.network() }
+	elsewhere := func(k *known) bool { return k.View != nil && k.network() != m.network() }
 	if len(m.View.Exports.Gateways) == 0 && slices.ContainsFunc(n.members, elsewhere) {
 		add(NoGateway, "the east-west gateway of its member has no address, so that other networks cannot reach it: see its Service of type LoadBalancer")
 	}
-}
-
-func (n *Network) member(name string) *known {
-	i, _ := slices.BinarySearchFunc(n.members, name, func(k known, name string) int { return strings.Compare(k.Name, name) })
-	return &n.members[i]
-}
-
-// exporters are the members that export a service, but for one.
-func (n *Network) exporters(service, except string) []string {
-	var out []string
-	for _, m := range n.members {
-		if m.exports[service] != nil && m.Name != except {
-			out = append(out, m.Name)
-		}
-	}
-	return out
 }
 
 func (k *known) discoversAny(peers []string) bool {
 	return slices.ContainsFunc(peers, func(peer string) bool { _, ok := k.pairs[peer]; return ok })
 }
 
-// usualPorts are those that most members have, and which; of as many the first.
-func (n *Network) usualPorts(service string) (string, []string) {
-	return n.usual(service, func(e *Exported) string { return ports(e) })
-}
-
-// usualWaypoint is the one that most members have that have any.
-func (n *Network) usualWaypoint(service string) (string, []string) {
-	return n.usual(service, func(e *Exported) string { return e.Waypoint })
-}
-
 // usual is what most members have that have any, and which; of as many the first.
 func (n *Network) usual(service string, of func(*Exported) string) (string, []string) {
-	on := map[string][]string{}
-	best := ""
-	for _, m := range n.members {
-		if e := m.exports[service]; e != nil && of(e) != "" {
-			on[of(e)] = append(on[of(e)], m.Name)
+	on, best := map[string][]string{}, ""
+	for _, e := range n.exporters[service] {
+		if has := of(e.own); has != "" {
+			on[has] = append(on[has], e.Name)
 		}
 	}
-	for _, m := range n.members {
-		if e := m.exports[service]; e != nil && len(on[of(e)]) > len(on[best]) {
-			best = of(e)
+	for _, e := range n.exporters[service] {
+		if has := of(e.own); len(on[has]) > len(on[best]) {
+			best = has
 		}
 	}
 	return best, on[best]
@@ -385,12 +381,19 @@ func (n *Network) usual(service string, of func(*Exported) string) (string, []st
 
 // ports that a service is called at.
 func ports(e *Exported) string {
-	var all []uint32
+	all := make([]uint32, 0, len(e.Ports))
 	for _, p := range e.Ports {
 		all = append(all, p.Port)
 	}
 	slices.Sort(all)
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint(slices.Compact(all)), " ", ", "), "[]")
+	var text []byte
+	for i, port := range slices.Compact(all) {
+		if i > 0 {
+			text = append(text, ", "...)
+		}
+		text = strconv.AppendUint(text, uint64(port), 10)
+	}
+	return string(text)
 }
 
 func behind(waypoint string) string {

@@ -73,9 +73,10 @@ type Remote struct {
 const (
 	// viewForm is the form that views are written in.
 	viewForm = "isthmus.dev/v1alpha1"
-	// zipAbove is from which size on a view is compressed, and maxView what it may have
-	// then, in bytes: an object of Kubernetes has room for a mebibyte.
-	zipAbove, maxView = 512 << 10, 960 << 10
+	// zipAbove is from which size on a view is compressed: every replica of isthmus
+	// keeps those of all members. maxView is what it may have then, in bytes: an object
+	// of Kubernetes has room for a mebibyte.
+	zipAbove, maxView = 16 << 10, 960 << 10
 	// maxUnzipped bounds what is read of one.
 	maxUnzipped = 64 << 20
 )
