@@ -45,7 +45,6 @@ var rules = []rule{
 	{"InvalidExport", SeverityError, invalidExport},
 	{"ExportNotEnrolled", SeverityWarning, exportNotEnrolled},
 	{"InvalidCredentials", SeverityError, eachNetwork(invalidCredentials)},
-	{"HastyRotation", SeverityWarning, eachNetwork(hastyRotation)},
 	{"IdlePeering", SeverityWarning, idlePeering},
 	{"MemberApart", SeverityWarning, memberApart},
 	{"CostlyDiscovery", SeverityWarning, costlyDiscovery},

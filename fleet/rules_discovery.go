@@ -155,23 +155,6 @@ func invalidCredentials(spec *v1alpha1.ApplicationNetworkSpec, report field) {
 	}
 }
 
-// soonReplaced is how long a token is in use at least without a word: istiod reads
-// all of a peer anew with each.
-const soonReplaced = time.Hour
-
-// hastyRotation says how often tokens are replaced if that is very often.
-func hastyRotation(spec *v1alpha1.ApplicationNetworkSpec, report field) {
-	credentials := spec.Discovery.Credentials
-	share, err := strconv.Atoi(strings.TrimSuffix(cmp.Or(credentials.RotateAt, "40%"), "%"))
-	if credentials.Lifetime == nil || err != nil {
-		return
-	}
-	if used := credentials.Lifetime.Duration / 100 * time.Duration(share); used < soonReplaced && credentials.Lifetime.Duration >= shortestToken {
-		report(credentialsPath+".lifetime", fmt.Sprintf("every istiod reads each of its peers anew every %s, when a token is replaced", hours(used.Round(time.Second))),
-			"2h30m and more is enough for most: tokens can be revoked before they expire")
-	}
-}
-
 // idlePeering finds entries by which no member discovers another.
 func idlePeering(d *documents, report reporter) {
 	const labelsHint = "labels are those of the Member objects"
