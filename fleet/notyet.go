@@ -14,13 +14,10 @@ type later[T any] struct {
 }
 
 var laterInNetworks = []later[v1alpha1.ApplicationNetworkSpec]{
-	{"spec.discovery.peers", "all members discover each other", nil},
-	{"spec.discovery.credentials", "no credentials are made", nil},
 	{"spec.rollout.rings", "every member receives a change at once", nil},
 }
 
 var laterInMembers = []later[v1alpha1.MemberSpec]{
-	{"spec.cluster.peerEndpoint", "no credentials are made", nil},
 	{"spec.maintenanceWindows", "the member changes at any time", nil},
 	{"spec.controlPlane.placement", "a control plane in another member is rendered, but the reconciler refuses the commit", func(s *v1alpha1.MemberSpec) bool {
 		return s.ControlPlane.Placement != v1alpha1.PlacementHosted

@@ -48,6 +48,8 @@ type connection struct {
 	proof proofPace
 	// view is when to ask them what they serve.
 	view viewPace
+	// peers are its credentials for them. Only the member's own reconcile uses it.
+	peers peerBook
 }
 
 // step is what a member needs.

@@ -50,6 +50,8 @@ type memberReconciler struct {
 	live   client.Reader
 	claims sync.Mutex
 	views  *views
+	// endpoints of members, for the istiods of others.
+	endpoints endpoints
 }
 
 func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, access *access, wake chan<- event.GenericEvent) *memberReconciler {
@@ -161,16 +163,22 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
 		return outcome
 	}
+	pairs, failure := r.pairsOf(ctx, c, m, want)
+	if failure != nil {
+		outcome.Failure = failure
+		return outcome
+	}
 	set.Drift, set.Adopt = driftPolicy(want.network, m), m.Annotations[apply.AdoptAnnotation] == apply.AdoptExisting
 	set.Drift.Hold = c.holds
 	work := c.due(demand{
-		fingerprint: want.bundle.Digest + "/" + given.chain.String() + "/" + fingerprintOf(set.Drift, set.Adopt),
+		fingerprint: want.bundle.Digest + "/" + given.chain.String() + "/" + pairs.String() + "/" + fingerprintOf(set.Drift, set.Adopt),
 		requestedAt: m.Annotations[meta.ReconcileRequestAnnotation],
 		handledAt:   m.Status.LastHandledReconcileAt,
 		waiting:     readyIsWaiting(m),
 		now:         r.now(), fullCompare: r.fullCompare,
 	})
 	if work.step != stepNothing {
+		pairs.into(&set)
 		if failure := r.recognise(ctx, c, m, identityAge, outcome, report); failure != nil {
 			c.redo(work)
 			outcome.Failure = failure
@@ -201,6 +209,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	if outcome.Failure == nil {
 		report.delivered(want, given.chain, m)
 	}
+	report.within = sooner(report.within, r.discover(ctx, c, m, set, pairs, outcome, report))
 	r.prove(ctx, c, m, given)
 	report.within = sooner(report.within, c.proof.wait(r.now(), m.Status.Trust))
 	if given.unavailable != "" {
@@ -227,6 +236,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
 	c.view.changed(result.Changes)
+	c.peers.sight.changed(result.Changes)
 	outcome.Objects = len(result.Inventory.Entries)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)
@@ -269,6 +279,7 @@ func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply
 	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
+	c.peers.sight.changed(result.Changes)
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)
@@ -391,6 +402,7 @@ func (r *memberReconciler) ofKubeconfig(ctx context.Context, secret client.Objec
 	var out []reconcile.Request
 	for i := range all.Items {
 		if namesSecret(&all.Items[i], secret.GetName()) {
+			r.endpoints.forget(client.ObjectKeyFromObject(&all.Items[i]))
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all.Items[i])})
 		}
 	}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 )
 
@@ -153,12 +155,17 @@ func takeOver(m *v1alpha1.Member, uid string, all []v1alpha1.Member) string {
 	return ""
 }
 
-// remoteSecretPrefix names, with a member's name, what a peer reads it with.
-const remoteSecretPrefix = "istio-remote-secret-"
+const (
+	// droppedLook is how soon the istiods of a reader are asked again whether they have
+	// let a member go that leaves, and droppedTimeout how long they are waited for. One
+	// that does not answer so many times is not.
+	droppedLook, droppedTimeout, droppedMute = time.Second, 30 * time.Second, 3
+)
 
 // dropPeerCredentials takes what other members of the network read this one with
-// off them. A peer that cannot be reached is named, and holds nothing up: its
-// credential dies with the member's service account.
+// off them, and waits until their istiods have let it go. A reader that cannot be
+// reached, or does not let go, is named and holds nothing up: its credential dies
+// with the member's service account.
 func (r *memberReconciler) dropPeerCredentials(ctx context.Context, m *v1alpha1.Member) (string, error) {
 	var all v1alpha1.MemberList
 	if err := r.List(ctx, &all, client.InNamespace(m.Namespace)); err != nil {
@@ -210,30 +217,86 @@ func peerNote(taken int, trouble []string) string {
 	return strings.Join(parts, ", ")
 }
 
-// dropPeerCredential deletes one Secret if it is ours; why says what hindered it.
+// dropPeerCredential deletes one Secret if it is ours, and waits until the istiods
+// there have let the member go; why says what hindered it.
 func (r *memberReconciler) dropPeerCredential(ctx context.Context, m, peer *v1alpha1.Member) (done bool, why string) {
 	if waits, failure := r.suspended(ctx, peer); failure != nil || waits != "" {
 		return false, "it is suspended"
 	}
+	c, done, why := r.deletePeerCredential(ctx, m, peer)
+	if why != "" || !done && !reads(peer, m.Name) {
+		return done, why
+	}
+	return done, waitDropped(ctx, c, m.Name)
+}
+
+// reads tells whether a member has, or had until now, a credential for another.
+func reads(reader *v1alpha1.Member, name string) bool { return recordOf(reader, name) != nil }
+
+// waitDropped waits until no istiod of a reader reads a member any more; else it says
+// which does.
+func waitDropped(ctx context.Context, c *connection, name string) string {
+	ctx, cancel := context.WithTimeout(ctx, droppedTimeout)
+	defer cancel()
+	why := ""
+	for mute := 0; ; {
+		replicas, err := istiod.Clusters(ctx, c.member, c.mesh.SystemNamespace)
+		now, answered := stillReads(replicas, err, name)
+		if ctx.Err() == nil || why == "" {
+			why = now
+		}
+		if !answered {
+			mute++
+		}
+		if why == "" || mute == droppedMute {
+			return why
+		}
+		select {
+		case <-ctx.Done():
+			return why
+		case <-time.After(droppedLook):
+		}
+	}
+}
+
+// stillReads says which istiod reads a member, empty when none does; and whether all
+// of them have answered.
+func stillReads(replicas []istiod.Replica, err error, name string) (why string, answered bool) {
+	if err != nil {
+		return "what its istiod reads is not known: " + string(memberFailure(err).Reason), false
+	}
+	for _, replica := range replicas {
+		switch {
+		case replica.Err != nil:
+			return replica.Pod + " does not say what it reads", false
+		case slices.ContainsFunc(replica.Clusters, func(c istiod.Cluster) bool { return c.ID == name }):
+			return replica.Pod + " has not let it go", true
+		}
+	}
+	return "", true
+}
+
+// deletePeerCredential deletes one Secret if it is ours; why says what hindered it.
+func (r *memberReconciler) deletePeerCredential(ctx context.Context, m, peer *v1alpha1.Member) (c *connection, done bool, why string) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
 	c, err := r.peer(ctx, peer)
 	if err != nil {
-		return false, err.Error()
+		return nil, false, err.Error()
 	}
 	secrets := c.member.Metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(c.mesh.SystemNamespace)
-	found, err := secrets.Get(ctx, remoteSecretPrefix+m.Name, metav1.GetOptions{})
+	found, err := secrets.Get(ctx, peering.SecretPrefix+m.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return false, ""
+		return c, false, ""
 	case err != nil:
-		return false, memberFailure(err).Reason
+		return c, false, memberFailure(err).Reason
 	case found.Labels[apply.LabelNetwork] != c.mesh.Network:
-		return false, fmt.Sprintf("the Secret %s there is not isthmus's", found.Name)
+		return c, false, fmt.Sprintf("the Secret %s there is not isthmus's", found.Name)
 	}
 	err = secrets.Delete(ctx, found.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &found.UID}})
 	if client.IgnoreNotFound(err) != nil {
-		return false, memberFailure(err).Reason
+		return c, false, memberFailure(err).Reason
 	}
-	return true, ""
+	return c, true, ""
 }

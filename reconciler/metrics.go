@@ -56,6 +56,14 @@ var (
 		Name: "isthmus_trust_restarting",
 		Help: "1 while the member's proxies are being restarted for the replacement of a root CA, else 0.",
 	}, []string{"member"})
+	peersByState = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_peers",
+		Help: "Peers that the member is to discover, by state (Waiting, Failed, Syncing, Synced).",
+	}, []string{"member", "state"})
+	peerCredentialExpiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_peer_credential_expiry_timestamp_seconds",
+		Help: "When the first of the member's credentials for its peers expires, Unix time. One series a member: pairs grow with their square.",
+	}, []string{"member"})
 	clockSkew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "isthmus_member_clock_skew_seconds",
 		Help: "How far the reconciler's clock is ahead of that of the member's API server.",
@@ -80,7 +88,7 @@ var (
 
 func init() {
 	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry, certificateRenewal,
-		keyVaultRequests, trustProven, trustRestarting, clockSkew, rotationStep, rotationBlockers)
+		keyVaultRequests, trustProven, trustRestarting, peersByState, peerCredentialExpiry, clockSkew, rotationStep, rotationBlockers)
 }
 
 // countFetch counts a look at a repository.
@@ -108,6 +116,26 @@ func observeMember(m *v1alpha1.Member) {
 	if m.Status.Trust != nil && m.Status.Trust.Issued != nil {
 		trustProven.WithLabelValues(m.Name).Set(number(hasFollowed(m.Status.Trust)))
 		trustRestarting.WithLabelValues(m.Name).Set(number(m.Status.Trust.Restarting != ""))
+	}
+	observePeers(m)
+}
+
+// observePeers tells how a member's peers are.
+func observePeers(m *v1alpha1.Member) {
+	if m.Status.Discovery == nil {
+		return
+	}
+	count := map[v1alpha1.PeerState]int{}
+	for _, one := range m.Status.Discovery.Peers {
+		count[one.State]++
+	}
+	for _, state := range []v1alpha1.PeerState{v1alpha1.PeerWaiting, v1alpha1.PeerFailed, v1alpha1.PeerSyncing, v1alpha1.PeerSynced} {
+		peersByState.WithLabelValues(m.Name, string(state)).Set(float64(count[state]))
+	}
+	if first := earliestExpiry(m); first.IsZero() {
+		peerCredentialExpiry.DeleteLabelValues(m.Name)
+	} else {
+		peerCredentialExpiry.WithLabelValues(m.Name).Set(float64(first.Unix()))
 	}
 }
 
@@ -155,7 +183,7 @@ func observeDrift(member string, w work, now time.Time) {
 
 func forgetMember(name string) {
 	forgetServices(name)
-	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, certificateRenewal.MetricVec, trustProven.MetricVec, trustRestarting.MetricVec, clockSkew.MetricVec} {
+	for _, vec := range []*prometheus.MetricVec{memberReady.MetricVec, memberObjects.MetricVec, driftCorrected.MetricVec, driftDetected.MetricVec, conflicts.MetricVec, certificateExpiry.MetricVec, certificateRenewal.MetricVec, trustProven.MetricVec, trustRestarting.MetricVec, peersByState.MetricVec, peerCredentialExpiry.MetricVec, clockSkew.MetricVec} {
 		vec.DeletePartialMatch(prometheus.Labels{"member": name})
 	}
 }

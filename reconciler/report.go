@@ -36,6 +36,8 @@ type report struct {
 	mu sync.Mutex
 	// written is the member as the hub last had it: the base of the next patch.
 	written *v1alpha1.Member
+	// elsewhere says that the member's network has members of other hubs.
+	elsewhere bool
 	// steps of a member that leaves; nil for others.
 	steps func() []v1alpha1.LeaveStep
 }
@@ -59,10 +61,12 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 		m.Status.Leave = r.steps()
 	}
 	outcome.Trust = trustOutcome(m, outcome.Trust.Unavailable)
+	outcome.Peers = peersOutcome(m, r.elsewhere)
 	setConditions(m, outcome.Conditions(), m.Generation)
 	announce(r.events, r.written, m)
 	announceTrust(r.events, r.written, m)
 	announceRestart(r.events, r.written, m)
+	announcePeers(r.events, r.written, m)
 	if err := writeStatus(ctx, r.hub, r.written, m); err != nil {
 		return fmt.Errorf("write status of member %q: %w", m.Name, err)
 	}

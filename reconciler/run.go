@@ -295,6 +295,7 @@ func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *sto
 		For(&v1alpha1.Member{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, leaveChanged))).
 		Watches(&v1alpha1.Fleet{}, handler.EnqueueRequestsFromMapFunc(r.ofFleet), builder.WithPredicates(suspendChanged)).
+		Watches(&v1alpha1.Member{}, handler.EnqueueRequestsFromMapFunc(r.peersOf), builder.WithPredicates(peerChanged)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofKubeconfig)).
 		WatchesRawSource(source.Channel(wakes.members, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.lanes.workers(), RateLimiter: limiter}).

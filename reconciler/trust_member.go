@@ -264,11 +264,13 @@ func (r *memberReconciler) prove(ctx context.Context, c *connection, m *v1alpha1
 // maxWords of what goes into a status.
 const maxWords = 1024
 
-func shortened(text string) string {
-	if len(text) <= maxWords {
+func shortened(text string) string { return shortenedTo(text, maxWords) }
+
+func shortenedTo(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return text[:maxWords-len("…")] + "…"
+	return text[:most-len("…")] + "…"
 }
 
 // proofPace says when istiod is to be asked. The zero value asks at once, but for

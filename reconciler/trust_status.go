@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,16 +84,22 @@ func rootsAtStart(release string) bool {
 
 // reachable says whether the member's API answered when it was last asked.
 func reachable(m *v1alpha1.Member) bool {
-	ready := apimeta.FindStatusCondition(m.Status.Conditions, meta.ReadyCondition)
-	if ready == nil || m.Spec.Suspend {
-		return false
+	return readyOf(m) != nil && !m.Spec.Suspend && unreachableReason(m) == ""
+}
+
+// unreachableReason is why the member's API did not answer when it was last asked;
+// empty where it did, or was not asked.
+func unreachableReason(m *v1alpha1.Member) string {
+	ready := readyOf(m)
+	if ready == nil {
+		return ""
 	}
 	switch member.Reason(ready.Reason) {
 	case member.Unreachable, member.CertificateRejected, member.CredentialsRejected, member.KubeconfigRefused,
 		member.AccessDenied, member.AzureLoginRefused, member.ClusterGone, status.ReasonSecretNotFound, status.ReasonClusterChanged:
-		return false
+		return ready.Reason
 	}
-	return true
+	return ""
 }
 
 // learned is what a look at a member's istiods makes of what was known: what is

@@ -36,18 +36,14 @@ type alert struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// runbooks are where alerts send people.
-const runbooks = "https://github.com/isthmus-mesh/isthmus/blob/main/docs/trust.md#"
+// runbooks are where alerts send people: to the page that has their object's name.
+const runbooks = "https://github.com/isthmus-mesh/isthmus/blob/main/docs/"
 
 // TestAlerts: an alert by a metric or a label that does not exist never fires, and
 // one without a runbook wakes somebody for nothing.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	known := registered(t)
-	page, err := os.ReadFile("../../docs/trust.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]bool{}
 	for _, rule := range alerts(t) {
 		if seen[rule.Alert] || !strings.HasPrefix(rule.Alert, "Isthmus") {
@@ -78,15 +74,16 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("%s: no %s", rule.Alert, annotation)
 			}
 		}
-		anchor, ours := strings.CutPrefix(rule.Annotations["runbook_url"], runbooks)
-		if !ours || !strings.Contains(string(page), `<a id="`+anchor+`">`) {
-			t.Errorf("%s: docs/trust.md has no anchor %q", rule.Alert, anchor)
+		name, anchor, _ := strings.Cut(strings.TrimPrefix(rule.Annotations["runbook_url"], runbooks), "#")
+		page, err := os.ReadFile("../../docs/" + name)
+		if err != nil || !strings.Contains(string(page), `<a id="`+anchor+`">`) {
+			t.Errorf("%s: docs/%s has no anchor %q", rule.Alert, name, anchor)
 		}
 		if !strings.Contains(string(page), rule.Alert) {
-			t.Errorf("%s: docs/trust.md does not name it", rule.Alert)
+			t.Errorf("%s: docs/%s does not name it", rule.Alert, name)
 		}
 	}
-	if len(seen) < 8 {
+	if len(seen) < 10 {
 		t.Errorf("%d alerts", len(seen))
 	}
 }
@@ -103,13 +100,16 @@ func alerts(t *testing.T) []alert {
 		[]byte("resources: [../../../deploy]\ncomponents: [../../../deploy/alerts]\n")); err != nil {
 		t.Fatal(err)
 	}
-	rule := decode[prometheusRule](t, built(t, folder), "PrometheusRule/isthmus-trust")
-	if rule.APIVersion != "monitoring.coreos.com/v1" || len(rule.Spec.Groups) == 0 {
-		t.Fatalf("not a rule of the Prometheus operator: %+v", rule)
-	}
+	made := built(t, folder)
 	var out []alert
-	for _, group := range rule.Spec.Groups {
-		out = append(out, group.Rules...)
+	for _, name := range []string{"isthmus-trust", "isthmus-discovery"} {
+		rule := decode[prometheusRule](t, made, "PrometheusRule/"+name)
+		if rule.APIVersion != "monitoring.coreos.com/v1" || len(rule.Spec.Groups) == 0 {
+			t.Fatalf("not a rule of the Prometheus operator: %+v", rule)
+		}
+		for _, group := range rule.Spec.Groups {
+			out = append(out, group.Rules...)
+		}
 	}
 	return out
 }

@@ -104,6 +104,16 @@ type DiscoveryStatus struct {
 	// +listMapKey=name
 	Peers []PeerStatus `json:"peers,omitempty"`
 
+	// Account is the uid of the account that peers read the member as. Tokens of one
+	// that was deleted are void.
+	Account string `json:"account,omitempty"`
+
+	// Anchors are the Secrets in the member that its peers' tokens are bound to: without
+	// its anchor a token is void.
+	// +listType=map
+	// +listMapKey=name
+	Anchors []PeerAnchor `json:"anchors,omitempty"`
+
 	// Services that peers can discover, as the member's istiod sees them.
 	Services int32 `json:"services,omitempty"`
 
@@ -155,6 +165,15 @@ type PeerStatus struct {
 	RestartedAt *metav1.Time `json:"restartedAt,omitempty"`
 }
 
+// PeerAnchor is a Secret that tokens of one peer are bound to.
+type PeerAnchor struct {
+	// Name of the Secret, which begins with isthmus-peer- and the peer's name.
+	Name string `json:"name"`
+
+	// UID of the Secret: another one of its name does not bring tokens back.
+	UID string `json:"uid"`
+}
+
 // PeerCredentialStatus tells of a credential, never what it is.
 type PeerCredentialStatus struct {
 	// IssuedAt is when the token was issued.
@@ -165,6 +184,9 @@ type PeerCredentialStatus struct {
 
 	// Digest of the Secret's data (SHA-256, hexadecimal), by which it is known again.
 	Digest string `json:"digest"`
+
+	// Anchor is the name of the Secret in the peer that the token is bound to.
+	Anchor string `json:"anchor,omitempty"`
 }
 
 // ServiceProblem is something that keeps a service from being discovered as meant.

@@ -69,6 +69,26 @@ func Restart(ctx context.Context, t *Target, set Set, after time.Time) ([]Waitin
 	return waiting, nil
 }
 
+// RestartIstiod has the istiods of a set restarted that were started before a time, as
+// [Restart] does proxies. It does not wait for the rollout.
+func RestartIstiod(ctx context.Context, t *Target, set Set, after time.Time) error {
+	d := &delivery{target: t, mesh: set.Mesh}
+	for _, o := range set.Objects {
+		if o.Object.GetKind() != "Deployment" || o.Object.GetLabels()["app"] != "istiod" {
+			continue
+		}
+		s := SubjectOf(o.Object)
+		live, err := d.live(ctx, s)
+		if err == nil && !startsAfter(live, after) {
+			_, err = d.restart(ctx, live, after)
+		}
+		if err != nil {
+			return objectError(s, o.Stage, "restart", err)
+		}
+	}
+	return nil
+}
+
 // proxies are the workloads to restart, and those that are not there.
 func (d *delivery) proxies(ctx context.Context, set Set) (found []*unstructured.Unstructured, missing []Waiting, err error) {
 	for _, o := range set.Objects {

@@ -70,6 +70,14 @@ func (t *Target) Forget() {
 	t.known, t.inventory, t.distrust = map[Subject]known{}, nil, true
 }
 
+// Delivered is the inventory as it was last read or written; empty before that.
+func (t *Target) Delivered() Inventory {
+	if last := t.lastInventory(); last != nil {
+		return last.Inventory
+	}
+	return Inventory{}
+}
+
 func (t *Target) knownOf(s Subject) *known {
 	t.mu.Lock()
 	defer t.mu.Unlock()

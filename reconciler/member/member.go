@@ -2,11 +2,14 @@ package member
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -91,6 +94,42 @@ func (m *Member) Kubernetes() (string, error) {
 		return "", Wrap("read the version of the API server", err)
 	}
 	return fmt.Sprintf("%d.%d.%d", parsed.Major(), parsed.Minor(), parsed.Patch()), nil
+}
+
+// Endpoint is where the member's API server is, and how it is verified.
+type Endpoint struct {
+	// Server is its URL, TLSServerName the name that its certificate has; empty for
+	// the URL's.
+	Server, TLSServerName string
+	// CA is PEM text; empty for what the system trusts.
+	CA []byte
+	// Unverified: an administrator's flag has it not be verified.
+	Unverified bool
+}
+
+// Endpoint that the member is reached at.
+func (m *Member) Endpoint() Endpoint {
+	tls := m.config.TLSClientConfig
+	return Endpoint{Server: m.config.Host, TLSServerName: tls.ServerName, CA: tls.CAData, Unverified: tls.Insecure}
+}
+
+// Token makes a token of a service account. Errors do not tell any of the answer.
+func (m *Member) Token(ctx context.Context, namespace, account string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+	request.TypeMeta = metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenRequest"}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := m.REST.Post().AbsPath("api", "v1", "namespaces", namespace, "serviceaccounts", account, "token").
+		SetHeader("Content-Type", "application/json").Body(body).DoRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var made authenticationv1.TokenRequest
+	if err := json.Unmarshal(raw, &made); err != nil {
+		return nil, errors.New("the answer cannot be read")
+	}
+	return &made, nil
 }
 
 // Close drops the member's idle connections. The member can still be used.

@@ -36,7 +36,6 @@ type Request struct {
 func Mint(ctx context.Context, ask Asking, r Request) (Credential, error) {
 	seconds := int64(r.Lifetime / time.Second)
 	made, err := ask(ctx, r.Namespace, Account, &authenticationv1.TokenRequest{
-		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenRequest"},
 		Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: &seconds,
 			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Secret", Name: r.Anchor, UID: r.AnchorUID},
@@ -58,6 +57,6 @@ func Mint(ctx context.Context, ask Asking, r Request) (Credential, error) {
 // Status is the record of the credential on the hub, which does not tell what it is.
 func (c Credential) Status() *v1alpha1.PeerCredentialStatus {
 	return &v1alpha1.PeerCredentialStatus{
-		IssuedAt: metav1.NewTime(c.IssuedAt), ExpiresAt: metav1.NewTime(c.ExpiresAt), Digest: Digest(c.Data()),
+		IssuedAt: metav1.NewTime(c.IssuedAt), ExpiresAt: metav1.NewTime(c.ExpiresAt), Digest: Digest(c.Data()), Anchor: c.Anchor,
 	}
 }

@@ -34,7 +34,6 @@ func TestPeers(t *testing.T) {
 		{Name: "a", Labels: east, Announced: true},
 		{Name: "new", Labels: east},
 		{Name: "going", Labels: east, Announced: true, Leaving: true},
-		{Name: "away", Labels: east, Announced: true, Elsewhere: true},
 	}
 	for _, tt := range []struct {
 		reason    string
@@ -43,16 +42,17 @@ func TestPeers(t *testing.T) {
 		want      []Want
 	}{
 		{"all read all by default, and wait for one that is not ready", nil, "a", []Want{
-			{Name: "away", Why: OnAnotherHub}, {Name: "b", Ready: true}, {Name: "c", Ready: true}, {Name: "new", Why: NotAnnounced}}},
+			{Name: "b", Ready: true}, {Name: "c", Ready: true}, {Name: "new", Why: NotAnnounced}}},
 		{"one that is not announced reads all the same", &v1alpha1.Discovery{}, "new", []Want{
-			{Name: "a", Ready: true}, {Name: "away", Why: OnAnotherHub}, {Name: "b", Ready: true}, {Name: "c", Ready: true}}},
-		{"one that leaves reads nobody", &v1alpha1.Discovery{}, "going", nil},
+			{Name: "a", Ready: true}, {Name: "b", Ready: true}, {Name: "c", Ready: true}}},
+		{"one that leaves reads until it is gone", &v1alpha1.Discovery{}, "going", []Want{
+			{Name: "a", Ready: true}, {Name: "b", Ready: true}, {Name: "c", Ready: true}, {Name: "new", Why: NotAnnounced}}},
 		{"a region among itself", &v1alpha1.Discovery{Peers: []v1alpha1.Peering{{Selector: labelled("region", "east")}}}, "a", []Want{
-			{Name: "away", Why: OnAnotherHub}, {Name: "b", Ready: true}, {Name: "new", Why: NotAnnounced}}},
+			{Name: "b", Ready: true}, {Name: "new", Why: NotAnnounced}}},
 		{"who is in no entry reads nobody", &v1alpha1.Discovery{Peers: []v1alpha1.Peering{{Selector: labelled("region", "east")}}}, "c", nil},
 		{"one way", &v1alpha1.Discovery{Peers: []v1alpha1.Peering{
 			{Selector: labelled("region", "west"), Discovers: labelled("region", "east")}}}, "c", []Want{
-			{Name: "a", Ready: true}, {Name: "away", Why: OnAnotherHub}, {Name: "b", Ready: true}, {Name: "new", Why: NotAnnounced}}},
+			{Name: "a", Ready: true}, {Name: "b", Ready: true}, {Name: "new", Why: NotAnnounced}}},
 		{"and not the other", &v1alpha1.Discovery{Peers: []v1alpha1.Peering{
 			{Selector: labelled("region", "west"), Discovers: labelled("region", "east")}}}, "a", nil},
 		{"all read some", &v1alpha1.Discovery{Peers: []v1alpha1.Peering{{Discovers: labelled("region", "west")}}}, "a", []Want{{Name: "c", Ready: true}}},
@@ -88,13 +88,13 @@ func TestPeersOfAnyFleet(t *testing.T) {
 				at := slices.IndexFunc(wants, func(w Want) bool { return w.Name == peer.Name })
 				wanted := at >= 0
 				switch {
-				case wanted && (peer.Name == reader.Name || peer.Leaving || reader.Leaving):
+				case wanted && (peer.Name == reader.Name || peer.Leaving):
 					t.Fatalf("seed %d: %s reads %s", seed, reader.Name, peer.Name)
 				case wanted && wants[at].Ready == (wants[at].Why != ""), wanted && wants[at].Ready && !peer.Announced:
 					t.Fatalf("seed %d: %+v", seed, wants[at])
-				case !reader.Elsewhere && wanted != slices.Contains(relation.Readers(peer, members), reader.Name):
+				case wanted != slices.Contains(relation.Readers(peer, members), reader.Name):
 					t.Fatalf("seed %d: %s and %s do not agree that the one reads the other", seed, reader.Name, peer.Name)
-				case len(discovery.Peers) == 0 && !wanted && peer.Name != reader.Name && !peer.Leaving && !reader.Leaving:
+				case len(discovery.Peers) == 0 && !wanted && peer.Name != reader.Name && !peer.Leaving:
 					t.Fatalf("seed %d: %s does not read %s, and nothing says so", seed, reader.Name, peer.Name)
 				}
 			}
@@ -114,7 +114,7 @@ func anyFleet(random *rand.Rand) ([]Seen, *v1alpha1.Discovery) {
 	for i := range 1 + random.IntN(8) {
 		members = append(members, Seen{
 			Name: fmt.Sprintf("m%d", i), Labels: map[string]string{"in": value()},
-			Announced: random.IntN(4) > 0, Leaving: random.IntN(6) == 0, Elsewhere: random.IntN(6) == 0,
+			Announced: random.IntN(4) > 0, Leaving: random.IntN(6) == 0,
 		})
 	}
 	discovery := &v1alpha1.Discovery{}

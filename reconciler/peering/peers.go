@@ -18,8 +18,6 @@ type Seen struct {
 	Announced bool
 	// Leaving: it is being taken out of the mesh.
 	Leaving bool
-	// Elsewhere: it is on another hub, so that nothing can be made in it from here.
-	Elsewhere bool
 }
 
 // Want is a peer that a member is to read.
@@ -30,13 +28,8 @@ type Want struct {
 	Why   string
 }
 
-// The reasons for which a peer that is wanted is not ready.
-const (
-	// NotAnnounced: its istiod or its gateway has never been ready.
-	NotAnnounced = "NotAnnounced"
-	// OnAnotherHub: the peer belongs to another hub, which makes its credentials.
-	OnAnotherHub = "OnAnotherHub"
-)
+// NotAnnounced is why a peer is not ready whose istiod or gateway has never been.
+const NotAnnounced = "NotAnnounced"
 
 // Relation says which members of a network read which.
 type Relation struct {
@@ -75,10 +68,10 @@ func selectorOf(s *metav1.LabelSelector) labels.Selector {
 	return selector
 }
 
-// Reads tells whether a member is to read another. A member that leaves neither
-// reads nor is read.
+// Reads tells whether a member is to read another. A member that leaves is not read
+// any more; it reads until it is gone, since its workloads may still need others.
 func (r Relation) Reads(reader, peer Seen) bool {
-	if r.none || reader.Name == peer.Name || reader.Leaving || peer.Leaving {
+	if r.none || reader.Name == peer.Name || peer.Leaving {
 		return false
 	}
 	return len(r.entries) == 0 || slices.ContainsFunc(r.entries, func(e entry) bool {
@@ -93,14 +86,9 @@ func (r Relation) Peers(reader Seen, members []Seen) []Want {
 		if !r.Reads(reader, peer) {
 			continue
 		}
-		want := Want{Name: peer.Name}
-		switch {
-		case peer.Elsewhere:
-			want.Why = OnAnotherHub
-		case !peer.Announced:
+		want := Want{Name: peer.Name, Ready: peer.Announced}
+		if !want.Ready {
 			want.Why = NotAnnounced
-		default:
-			want.Ready = true
 		}
 		out = append(out, want)
 	}
@@ -108,12 +96,11 @@ func (r Relation) Peers(reader Seen, members []Seen) []Want {
 	return out
 }
 
-// Readers of a member, sorted by name. Those of other hubs are none: nobody here
-// gives them a credential.
+// Readers of a member, sorted by name.
 func (r Relation) Readers(peer Seen, members []Seen) []string {
 	var out []string
 	for _, reader := range members {
-		if !reader.Elsewhere && r.Reads(reader, peer) {
+		if r.Reads(reader, peer) {
 			out = append(out, reader.Name)
 		}
 	}

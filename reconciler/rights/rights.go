@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust/proof"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
@@ -41,8 +42,9 @@ const (
 	whySpaces    = "Label the namespaces that are made here: isthmus can neither make nor delete one."
 	whySystem    = "The system namespace is isthmus's: what is in it changes with every release, so nothing here is named."
 	whyInventory = "Replace the inventory, which is not applied but owned whole."
-	whySecrets   = "cacerts and the credentials of peers, here and nowhere else. Only metadata is asked for, which RBAC cannot demand."
+	whySecrets   = "cacerts, the credentials for peers, and what those of peers hang on: here and nowhere else."
 	whyProve     = "Ask istiod what its CA issues, as a workload does: with a token of an account without rights, by forwarding its port."
+	whyPeers     = "Make the tokens that peers' istiods read this member's services with."
 	whyEscalate  = "Roles that grant more than isthmus has itself. Whoever has this can let these roles say anything: guard the token."
 	whyBind      = "Bind roles that grant more than isthmus has itself."
 	whyIdentity  = "Tell clusters apart."
@@ -54,7 +56,7 @@ const (
 
 // reasons in the order in which the YAML has them.
 var reasons = []string{
-	whyIdentity, whyGateways, whyWatch, whyLeave, whySpaces, whyDeliver, whySystem, whyInventory, whySecrets, whyProve,
+	whyIdentity, whyGateways, whyWatch, whyLeave, whySpaces, whyDeliver, whySystem, whyInventory, whySecrets, whyProve, whyPeers,
 	whyEscalate, whyBind, whyChildren, whyRestart, whyLeftovers,
 }
 
@@ -206,6 +208,7 @@ func (w work) system() {
 	w.grants.add(home, configs, "", whyInventory, "update")
 	w.grants.add(home, portForward, "", whyProve, "create")
 	w.grants.add(home, tokens, proof.Account, whyProve, "create")
+	w.grants.add(home, tokens, peering.Account, whyPeers, "create")
 	w.grants.add(home, leases, "", whyLeftovers, "delete", "list")
 }
 

@@ -36,6 +36,11 @@ const (
 	ReasonTrustProven = "TrustProven"
 	// ReasonTrustUnproven: it does not, or that is not known.
 	ReasonTrustUnproven = "TrustUnproven"
+	// ReasonPeersSynced: istiod reads all peers that it is to discover. Reasons of
+	// single pairs are used as they are.
+	ReasonPeersSynced = "PeersSynced"
+	// ReasonPeersElsewhere: all other members of the network are on other hubs.
+	ReasonPeersElsewhere = "PeersElsewhere"
 	// ReasonClusterClaimed: another Member has the same cluster.
 	ReasonClusterClaimed = "ClusterClaimed"
 	// ReasonClusterChanged: the credentials lead to another cluster than before.

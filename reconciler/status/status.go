@@ -32,11 +32,15 @@ type Member struct {
 	Objects int
 	// Trust is what is known of its CA.
 	Trust Trust
+	// Peers is what is known of those that it discovers.
+	Peers Peers
 }
 
-// Conditions returns Ready and, while true, Reconciling or Stalled; and
-// TrustReady for a member that has a CA.
-func (m Member) Conditions() []metav1.Condition { return append(m.progress(), m.Trust.conditions()...) }
+// Conditions returns Ready and, while true, Reconciling or Stalled; TrustReady for
+// a member that has a CA; and PeersReady for one that has peers.
+func (m Member) Conditions() []metav1.Condition {
+	return append(append(m.progress(), m.Trust.conditions()...), m.Peers.conditions()...)
+}
 
 func (m Member) progress() []metav1.Condition {
 	switch {

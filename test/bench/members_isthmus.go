@@ -20,13 +20,15 @@ var kindMember = v1alpha1.GroupVersion.WithKind("Member")
 
 // realFleet is the example's network with members that are alike. istiod is played and
 // answers no webhook, so its own webhook for mesh policy is made to match nothing:
-// without that nobody could deliver the policy that comes after it.
+// without that nobody could deliver the policy that comes after it. Nor is there anybody
+// to read a peer: members discover nobody.
 func realFleet(names []string) (fstest.MapFS, error) {
 	files, err := exampleFleet(delivered, names...)
 	if err != nil {
 		return nil, err
 	}
 	files["network.yaml"].Data = append(files["network.yaml"].Data, `
+  discovery: {peers: [{selector: {matchLabels: {bench.example.com/discovers: "true"}}}]}
   patches:
   - target: {kind: ValidatingWebhookConfiguration}
     patch: |

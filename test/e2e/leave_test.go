@@ -67,13 +67,12 @@ func testRename(t *testing.T, r *rig.Rig) {
 	check(t, err)
 	var ca corev1.Secret
 	check(t, member.Get(t.Context(), client.ObjectKey{Namespace: system, Name: "cacerts"}, &ca))
-	// What discovery would have given to the other member.
 	peer, err := r.ClientOf(east)
 	check(t, err)
-	credential := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: system, Name: "istio-remote-secret-" + west, Labels: map[string]string{"isthmus.dev/network": "prod"},
-	}}
-	check(t, peer.Create(t.Context(), credential))
+	credential := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "istio-remote-secret-" + west}}
+	check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+		return peer.Get(t.Context(), client.ObjectKeyFromObject(credential), credential)
+	}))
 	start := time.Now()
 	check(t, r.Repository.Replace(memberFile(west), "name: "+west+"\n  labels", "name: "+renamed+"\n  labels"))
 	commit := push(t, r, "Rename "+west)
@@ -94,9 +93,12 @@ func testRename(t *testing.T, r *rig.Rig) {
 	if ca.UID != uid {
 		t.Error("the CA was away for a moment")
 	}
-	if err := peer.Get(t.Context(), client.ObjectKeyFromObject(credential), credential); !apierrors.IsNotFound(err) {
-		t.Errorf("the peer still has the credential of the old name: %v", err)
-	}
+	check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+		if err := peer.Get(t.Context(), client.ObjectKeyFromObject(credential), credential); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the peer still has the credential of the old name (%w)", cmp.Or(err, errStill))
+		}
+		return nil
+	}))
 }
 
 func testGone(t *testing.T, r *rig.Rig) {

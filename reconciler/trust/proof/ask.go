@@ -24,7 +24,6 @@ import (
 	istio "istio.io/api/security/v1alpha1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
@@ -123,21 +122,11 @@ func published(ctx context.Context, m *member.Member, namespace string) ([]*x509
 
 // tokenOf makes a token that istiod takes.
 func tokenOf(ctx context.Context, m *member.Member, namespace string) (string, error) {
-	body, err := json.Marshal(&authenticationv1.TokenRequest{
-		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenRequest"},
-		Spec:     authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: ptr.To(int64(tokenLife.Seconds()))},
+	made, err := m.Token(ctx, namespace, Account, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: ptr.To(int64(tokenLife.Seconds()))},
 	})
 	if err != nil {
-		return "", err
-	}
-	raw, err := m.REST.Post().AbsPath("api", "v1", "namespaces", namespace, "serviceaccounts", Account, "token").
-		SetHeader("Content-Type", "application/json").Body(body).DoRaw(ctx)
-	if err != nil {
 		return "", member.Wrap("make a token to ask istiod with", err)
-	}
-	var made authenticationv1.TokenRequest
-	if err := json.Unmarshal(raw, &made); err != nil {
-		return "", errors.New("make a token to ask istiod with: the answer cannot be read")
 	}
 	return made.Status.Token, nil
 }

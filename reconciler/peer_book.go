@@ -1,0 +1,153 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
+)
+
+// Reasons of pairs beside those of package peering and of members. They are frozen
+// once released.
+const (
+	// reasonEndpointUnknown: where the peer is for others' istiods is not known.
+	reasonEndpointUnknown = "PeerEndpointUnknown"
+	// reasonPeerUnreachable: the reconciler cannot make a token in the peer.
+	reasonPeerUnreachable = "PeerUnreachable"
+	// reasonAnchorMissing: the peer lacks the Secret that the token is bound to.
+	reasonAnchorMissing = "AnchorMissing"
+	// reasonAccountMissing: the peer lacks the reader account.
+	reasonAccountMissing = "ReaderAccountMissing"
+	// reasonNotOurs: somebody else's Secret is where the credential belongs.
+	reasonNotOurs = "RemoteSecretNotOurs"
+	// tokenRejected: the peer does not take the token.
+	tokenRejected = "TokenRejected"
+)
+
+const (
+	// The pause between two tries of a pair doubles from the first to the longest.
+	mintFirst, mintLongest = 5 * time.Second, 5 * time.Minute
+)
+
+// peerBook is what this process knows of a member's credentials for its peers. Only
+// the member's own reconcile uses it. The zero value knows nothing.
+type peerBook struct {
+	loaded bool
+	held   map[string]held
+	// void are those whose token the peer was seen to reject.
+	void  map[string]bool
+	tries map[string]try
+	sight peerSight
+}
+
+// held is a credential in the member, or one that comes into it next.
+type held struct {
+	credential *peering.Credential
+	digest     string
+	unreadable error
+	// known is the hub's record of it.
+	known *v1alpha1.PeerCredentialStatus
+	// foreign says whose Secret is in its place; empty for nobody's.
+	foreign string
+}
+
+// try is how often it failed to make a credential.
+type try struct {
+	times   int
+	next    time.Time
+	trouble trouble
+}
+
+// forget drops everything; what is in the member is then no more known.
+func (b *peerBook) forget() { *b = peerBook{} }
+
+// load reads what the member has, unless this process knows.
+func (b *peerBook) load(ctx context.Context, c *connection, m *v1alpha1.Member) error {
+	if b.loaded {
+		return nil
+	}
+	secrets, err := c.member.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).
+		Namespace(c.mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: peering.LabelMultiCluster + "=true"})
+	if err != nil {
+		return member.Wrap("read the credentials for peers", err)
+	}
+	b.held, b.void, b.tries = map[string]held{}, map[string]bool{}, map[string]try{}
+	for i := range secrets.Items {
+		secret := &secrets.Items[i]
+		peer, ok := strings.CutPrefix(secret.GetName(), peering.SecretPrefix)
+		if !ok {
+			continue
+		}
+		data := filesOf(secret)
+		one := held{digest: peering.Digest(data), known: recordOf(m, peer)}
+		credential, err := peering.Parse(peer, data)
+		switch {
+		case secret.GetLabels()[apply.LabelNetwork] != c.mesh.Network && m.Annotations[apply.AdoptAnnotation] != apply.AdoptExisting:
+			one.foreign = fmt.Sprintf("the Secret %s there is not isthmus's: delete it, or annotate the member with %s=%s to have it replaced", secret.GetName(), apply.AdoptAnnotation, apply.AdoptExisting)
+		case err != nil:
+			one.unreadable = err
+		default:
+			one.credential = &credential
+		}
+		b.held[peer] = one
+	}
+	b.loaded = true
+	return nil
+}
+
+// recordOf is the hub's record of a member's credential for a peer; nil for none.
+func recordOf(m *v1alpha1.Member, peer string) *v1alpha1.PeerCredentialStatus {
+	if m.Status.Discovery == nil {
+		return nil
+	}
+	for _, one := range m.Status.Discovery.Peers {
+		if one.Name == peer {
+			return one.Credential
+		}
+	}
+	return nil
+}
+
+// made takes a new credential.
+func (b *peerBook) made(c peering.Credential) {
+	record := c.Status()
+	b.held[c.Peer] = held{credential: &c, digest: record.Digest, known: record}
+	delete(b.tries, c.Peer)
+	delete(b.void, c.Peer)
+}
+
+// fail takes why one could not be made.
+func (b *peerBook) fail(peer string, why trouble, now time.Time) {
+	before := b.tries[peer]
+	pause := min(mintFirst<<min(before.times, 10), mintLongest)
+	b.tries[peer] = try{times: before.times + 1, next: now.Add(pause), trouble: why}
+}
+
+// failed is why the last try failed; nil when there was none since it succeeded.
+func (b *peerBook) failed(peer string) *trouble {
+	if last, ok := b.tries[peer]; ok {
+		return &last.trouble
+	}
+	return nil
+}
+
+// due tells whether a credential is to be made now, and else when; zero for not by
+// itself.
+func (b *peerBook) due(one *pair, now time.Time) (bool, time.Time) {
+	last, tried := b.tries[one.want.Name]
+	switch {
+	case !one.verdict.Mint:
+		return false, time.Time{}
+	case tried && one.trouble != nil && *one.trouble == last.trouble:
+		return !now.Before(last.next), last.next
+	}
+	return one.trouble == nil, time.Time{}
+}

@@ -1,0 +1,467 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+)
+
+// aPeer is an API server that knows just enough to make tokens.
+type aPeer struct {
+	server *httptest.Server
+	// refuse is the status that it answers requests for tokens with; 0 for a token,
+	// -1 for no answer at all. Missing is what it does not find.
+	refuse  int
+	missing string
+	// ahead is how far its clock is ahead of ours, life what it gives to a token.
+	ahead, life time.Duration
+
+	mu            sync.Mutex
+	tokens, calls int
+	secrets       []corev1.Secret
+}
+
+func newPeer(t *testing.T) *aPeer {
+	t.Helper()
+	p := &aPeer{life: 168 * time.Hour}
+	p.server = httptest.NewTLSServer(p)
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func (p *aPeer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.calls++
+	p.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Date", time.Now().Add(p.ahead).UTC().Format(http.TimeFormat))
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/namespaces/kube-system"):
+		answer(w, http.StatusOK, &metav1.PartialObjectMetadata{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"},
+			ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: types.UID(p.server.URL)}})
+	case strings.HasSuffix(r.URL.Path, "/secrets"):
+		answer(w, http.StatusOK, &corev1.SecretList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "SecretList"}, Items: p.secrets})
+	case strings.HasSuffix(r.URL.Path, "/token"):
+		p.token(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (p *aPeer) token(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case p.refuse < 0:
+		<-r.Context().Done()
+		return
+	case p.missing != "":
+		status := apierrors.NewNotFound(schema.GroupResource{Resource: p.missing}, "x").Status()
+		answer(w, http.StatusNotFound, &status)
+		return
+	case p.refuse > 0:
+		answer(w, p.refuse, &metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Code: int32(p.refuse)}) //nolint:gosec // G115: a status.
+		return
+	}
+	var asked authenticationv1.TokenRequest
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	p.mu.Lock()
+	p.tokens++
+	nonce := p.tokens
+	p.mu.Unlock()
+	asked.Status.Token = boundToken(time.Now().Add(p.ahead), p.life, asked.Spec.BoundObjectRef, nonce)
+	answer(w, http.StatusCreated, &asked)
+}
+
+func answer(w http.ResponseWriter, status int, what any) {
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(what)
+}
+
+func boundToken(at time.Time, life time.Duration, to *authenticationv1.BoundObjectReference, nonce int) string {
+	claims, err := json.Marshal(map[string]any{
+		"iat": at.Unix(), "exp": at.Add(life).Unix(), "jti": nonce,
+		"kubernetes.io": map[string]any{
+			"namespace": peerMesh.SystemNamespace, "serviceaccount": map[string]any{"name": peering.Account, "uid": "account"},
+			"secret": map[string]any{"name": to.Name, "uid": to.UID},
+		}})
+	if err != nil {
+		panic(err)
+	}
+	return "e30." + base64.RawURLEncoding.EncodeToString(claims) + ".canary-signature"
+}
+
+// peerHub is a hub with members, and the credentials to reach them.
+type peerHub struct {
+	client.Client
+	network v1alpha1.ApplicationNetwork
+	members []v1alpha1.Member
+	peers   map[string]*aPeer
+}
+
+func (h *peerHub) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	switch into := object.(type) {
+	case *v1alpha1.ApplicationNetwork:
+		*into = h.network
+	case *corev1.Secret:
+		server := h.peers[key.Name].server
+		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+		into.Data = map[string][]byte{"value": fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Config","current-context":"c",
+"clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority-data":%q}}],"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
+"users":[{"name":"u","user":{"token":"canary-admin"}}]}`, server.URL, base64.StdEncoding.EncodeToString(ca))}
+	}
+	object.SetName(key.Name)
+	object.SetUID("uid")
+	object.SetResourceVersion("1")
+	return nil
+}
+
+func (h *peerHub) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	list.(*v1alpha1.MemberList).Items = h.members
+	return nil
+}
+
+// peerWorld is a reader "west", with peers.
+type peerWorld struct {
+	t      *testing.T
+	hub    *peerHub
+	reader *aPeer
+	r      *memberReconciler
+	c      *connection
+	m      *v1alpha1.Member
+	want   desired
+}
+
+func newPeerWorld(t *testing.T, peers map[string]*aPeer) *peerWorld {
+	t.Helper()
+	w := &peerWorld{t: t, reader: newPeer(t), hub: &peerHub{peers: peers}}
+	w.hub.network.Name, w.hub.network.Spec.DataPlane.Namespace = peerMesh.Network, peerMesh.SystemNamespace
+	peers["west"] = w.reader
+	for name, peer := range peers {
+		m := aMember(peerMesh.Network, name)
+		m.Namespace = "isthmus-system"
+		m.Spec.Cluster = v1alpha1.Cluster{Type: v1alpha1.ClusterKubernetes, KubeconfigRef: &v1alpha1.SecretKeyReference{Name: name}}
+		m.Status.ClusterUID = peer.server.URL
+		m.Status.Discovery = &v1alpha1.DiscoveryStatus{Announced: stamp(peerNow), Account: "account", Anchors: []v1alpha1.PeerAnchor{{Name: "isthmus-peer-west", UID: "anchor"}}}
+		w.hub.members = append(w.hub.members, m)
+	}
+	w.m = w.member("west")
+	w.want = desired{network: &w.hub.network, bundle: bundle.Bundle{Release: "1.31.0"}}
+	access := &access{hub: w.hub, seen: w.hub, options: member.Options{Timeout: 5 * time.Second}}
+	w.r = &memberReconciler{
+		Client: w.hub, events: record.NewFakeRecorder(100), now: time.Now, live: w.hub,
+		connections: newConnections(t.Context(), access, Options{}, make(chan event.GenericEvent, 100)),
+	}
+	w.restart()
+	return w
+}
+
+func (w *peerWorld) member(name string) *v1alpha1.Member {
+	for i := range w.hub.members {
+		if w.hub.members[i].Name == name {
+			return w.hub.members[i].DeepCopy()
+		}
+	}
+	w.t.Fatalf("no member %s", name)
+	return nil
+}
+
+// restart is what a process that dies leaves: what is in the member, and on the hub.
+func (w *peerWorld) restart() {
+	w.t.Helper()
+	w.r.connections.drop(client.ObjectKeyFromObject(w.m))
+	w.r.endpoints = endpoints{} //nolint:govet // copylocks: nobody uses it.
+	c, failure := w.r.connections.get(w.t.Context(), w.m, peerMesh)
+	if failure != nil {
+		w.t.Fatal(failure)
+	}
+	w.c = c
+}
+
+// look works out the pairs.
+func (w *peerWorld) look() *pairs {
+	w.t.Helper()
+	p, failure := w.r.pairsOf(w.t.Context(), w.c, w.m, w.want)
+	if failure != nil {
+		w.t.Fatal(failure)
+	}
+	return p
+}
+
+// mint looks and makes what is due, within a time.
+func (w *peerWorld) mint(within time.Duration) *pairs {
+	w.t.Helper()
+	p := w.look()
+	ctx, cancel := context.WithTimeout(w.t.Context(), within)
+	defer cancel()
+	w.r.mint(ctx, w.c, w.m, apply.Set{Mesh: peerMesh}, p, newReport(nil, w.r.events, w.m))
+	return p
+}
+
+// deliver puts the pairs' credentials into the reader.
+func (w *peerWorld) deliver() {
+	var set apply.Set
+	w.look().into(&set)
+	w.reader.secrets = nil
+	for _, secret := range set.Secrets {
+		if name, ok := strings.CutPrefix(secret.GetName(), peering.SecretPrefix); ok {
+			w.reader.secrets = append(w.reader.secrets, corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: secret.GetName(), Namespace: secret.GetNamespace(), Labels: secret.GetLabels()},
+				Data:       map[string][]byte{name: filesOf(secret)[name]},
+			})
+		}
+	}
+}
+
+// record writes the status.
+func (w *peerWorld) record() {
+	report := newReport(nil, w.r.events, w.m)
+	report.discovered(w.c, w.look(), true, false, time.Now())
+}
+
+func (w *peerWorld) status(peer string) v1alpha1.PeerStatus {
+	for _, one := range w.m.Status.Discovery.Peers {
+		if one.Name == peer {
+			return one
+		}
+	}
+	return v1alpha1.PeerStatus{}
+}
+
+// settled is a reader that has a credential for the one peer "east".
+func settledWorld(t *testing.T) (*peerWorld, *aPeer) {
+	t.Helper()
+	east := newPeer(t)
+	w := newPeerWorld(t, map[string]*aPeer{"east": east})
+	w.mint(5 * time.Second)
+	w.deliver()
+	w.record()
+	if east.tokens != 1 || w.status("east").Credential == nil {
+		t.Fatalf("%d tokens, status %+v", east.tokens, w.status("east"))
+	}
+	return w, east
+}
+
+// TestPeersThatFailHoldUpNobody: one that is slow, one that is down, one that rejects,
+// and one without its account; the fifth gets its credential at once, and each pair
+// says what is wrong with it.
+func TestPeersThatFailHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	peers := map[string]*aPeer{"fine": newPeer(t), "slow": newPeer(t), "down": newPeer(t), "rejects": newPeer(t), "bare": newPeer(t), "unbound": newPeer(t), "forbids": newPeer(t)}
+	peers["slow"].refuse, peers["rejects"].refuse, peers["forbids"].refuse = -1, http.StatusUnauthorized, http.StatusForbidden
+	peers["bare"].missing, peers["unbound"].missing = "serviceaccounts", "secrets"
+	peers["down"].server.Close()
+	w := newPeerWorld(t, peers)
+	began := time.Now()
+	w.mint(2 * time.Second)
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("one turn took %s", took)
+	}
+	w.deliver()
+	w.record()
+	if len(w.reader.secrets) != 1 || w.reader.secrets[0].Name != "istio-remote-secret-fine" {
+		t.Errorf("delivered %d secrets", len(w.reader.secrets))
+	}
+	for name, want := range map[string]string{
+		"fine": reasonSyncing, "slow": string(member.Unreachable), "down": string(member.Unreachable), "rejects": string(member.CredentialsRejected),
+		"bare": reasonAccountMissing, "unbound": reasonAnchorMissing, "forbids": string(member.AccessDenied),
+	} {
+		if got := w.status(name); got.Reason != want || got.Message == "" {
+			t.Errorf("%s: %+v, want the reason %s", name, got, want)
+		}
+	}
+	raw, err := json.Marshal(w.m.Status)
+	if err != nil || strings.Contains(string(raw), "canary") {
+		t.Errorf("a secret in the status: %s %v", raw, err)
+	}
+	before := peers["fine"].tokens
+	w.mint(2 * time.Second)
+	if peers["fine"].tokens != before {
+		t.Error("the pair that is well was given another token")
+	}
+}
+
+// TestPeersAreNotAskedInVain: a pair that is well costs no request of anybody.
+func TestPeersAreNotAskedInVain(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	read, asked := w.reader.calls, east.calls
+	for range 5 {
+		w.mint(time.Second)
+	}
+	if w.reader.calls != read || east.calls != asked {
+		t.Errorf("%d requests of the reader, %d of the peer", w.reader.calls-read, east.calls-asked)
+	}
+}
+
+// TestPeerTokensAfterAKill: killed between making a token and delivering it, and
+// between delivering and recording, each costs one more token and no more.
+func TestPeerTokensAfterAKill(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	w.restart()
+	w.mint(5 * time.Second)
+	if east.tokens != 1 {
+		t.Errorf("a start that finds all well made %d tokens", east.tokens-1)
+	}
+	w.m.Status.Discovery.Peers = nil // killed before it was recorded
+	w.restart()
+	if p := w.look(); p.all[0].verdict.Reason != peering.Edited || p.all[0].live == nil {
+		t.Errorf("what is there does not stay until there is another: %+v", p.all[0].verdict)
+	}
+	w.mint(5 * time.Second)
+	w.restart() // killed before it was delivered
+	w.mint(5 * time.Second)
+	w.deliver()
+	w.record()
+	w.mint(5 * time.Second)
+	if east.tokens != 3 {
+		t.Errorf("%d tokens, want one for each kill and the first", east.tokens)
+	}
+}
+
+// TestPeerTokenExpiredWhileAway: it is replaced at the start.
+func TestPeerTokenExpiredWhileAway(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	east.ahead = 200 * time.Hour // time passes, here and there
+	w.r.now = func() time.Time { return time.Now().Add(200 * time.Hour) }
+	w.restart()
+	if p := w.look(); p.all[0].verdict.Reason != peering.Expired {
+		t.Errorf("verdict %+v", p.all[0].verdict)
+	}
+	w.mint(5 * time.Second)
+	p := w.look()
+	if east.tokens != 2 || p.all[0].verdict.Mint {
+		t.Errorf("%d tokens, verdict %+v", east.tokens, p.all[0].verdict)
+	}
+}
+
+// TestPeerTokensWhenTheClockJumps: the peer's clock counts, and a reconciler whose own
+// has jumped replaces nothing.
+func TestPeerTokensWhenTheClockJumps(t *testing.T) {
+	t.Parallel()
+	for _, jump := range []time.Duration{8760 * time.Hour, -8760 * time.Hour} {
+		w, east := settledWorld(t)
+		w.r.now = func() time.Time { return time.Now().Add(jump) }
+		east.ahead = -jump // the answers' dates are compared with the machine's clock
+		w.restart()
+		for range 3 {
+			w.mint(5 * time.Second)
+		}
+		if east.tokens != 1 {
+			t.Errorf("a jump of %s cost %d tokens", jump, east.tokens-1)
+		}
+	}
+}
+
+// TestEditedPeerCredential: another one is made, and what leads elsewhere does not
+// stay until then.
+func TestEditedPeerCredential(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	w.reader.secrets[0].Data["east"] = []byte(strings.ReplaceAll(string(w.reader.secrets[0].Data["east"]), "https://", "https://elsewhere."))
+	w.restart()
+	if p := w.look(); p.all[0].verdict.Reason != peering.Edited || p.all[0].live != nil {
+		t.Errorf("verdict %+v, in the set %t", p.all[0].verdict, p.all[0].live != nil)
+	}
+	w.mint(5 * time.Second)
+	if p := w.look(); east.tokens != 2 || p.all[0].live == nil || p.all[0].live.Server != east.server.URL {
+		t.Errorf("%d tokens, %+v", east.tokens, p.all[0].verdict)
+	}
+}
+
+// TestPeerThatIsGone: what the reader has stays, whatever cannot be found out.
+func TestPeerThatIsGone(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	east.server.Close()
+	w.r.now = func() time.Time { return time.Now().Add(80 * time.Hour) } // due, and alive
+	w.restart()
+	w.mint(5 * time.Second)
+	w.deliver()
+	w.record()
+	if got := w.status("east"); len(w.reader.secrets) != 1 || got.Credential == nil || got.Reason != reasonSyncing {
+		t.Errorf("%d secrets, status %+v", len(w.reader.secrets), got)
+	}
+}
+
+// TestForeignRemoteSecret: one that people made is left, and named.
+func TestForeignRemoteSecret(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	delete(w.reader.secrets[0].Labels, apply.LabelNetwork)
+	w.restart()
+	w.mint(5 * time.Second)
+	w.record()
+	if got := w.status("east"); got.Reason != reasonNotOurs || got.State != v1alpha1.PeerFailed || east.tokens != 1 {
+		t.Errorf("status %+v, %d tokens", got, east.tokens-1)
+	}
+	w.m.Annotations = map[string]string{apply.AdoptAnnotation: apply.AdoptExisting}
+	w.restart()
+	if p := w.look(); p.all[0].trouble != nil {
+		t.Errorf("it is not adopted: %+v", p.all[0].trouble)
+	}
+}
+
+// TestMovedPeer: another address, anchor or account has a token replaced; a hub
+// without an address for others is said so.
+func TestMovedPeer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		reason string
+		change func(*v1alpha1.Member)
+		why    string
+		said   string
+	}{
+		{"another address", func(m *v1alpha1.Member) {
+			m.Spec.Cluster.PeerEndpoint, m.Generation = &v1alpha1.PeerEndpoint{Server: "https://10.0.0.1"}, 2
+		}, peering.EndpointChanged, ""},
+		{"an anchor that was deleted and came back", func(m *v1alpha1.Member) { m.Status.Discovery.Anchors[0].UID = "other" }, peering.AnchorChanged, ""},
+		{"an account that was", func(m *v1alpha1.Member) { m.Status.Discovery.Account = "other" }, peering.AccountChanged, ""},
+		{"the hub", func(m *v1alpha1.Member) { m.Spec.Cluster.Type, m.Generation = v1alpha1.ClusterHub, 2 }, "", ""},
+		{"the hub, with no credential yet", func(m *v1alpha1.Member) {
+			m.Spec.Cluster.Type, m.Generation, m.Status.Discovery.Account = v1alpha1.ClusterHub, 2, "other"
+		}, peering.AccountChanged, reasonEndpointUnknown},
+	} {
+		w, _ := settledWorld(t)
+		for i := range w.hub.members {
+			if w.hub.members[i].Name == "east" {
+				tt.change(&w.hub.members[i])
+			}
+		}
+		p := w.look()
+		if p.all[0].verdict.Reason != tt.why || p.all[0].live == nil {
+			t.Errorf("%s: verdict %+v, in the set %t", tt.reason, p.all[0].verdict, p.all[0].live != nil)
+		}
+		if (p.all[0].trouble == nil) != (tt.said == "") || tt.said != "" && p.all[0].trouble.reason != tt.said {
+			t.Errorf("%s: trouble %+v", tt.reason, p.all[0].trouble)
+		}
+	}
+}

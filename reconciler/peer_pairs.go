@@ -1,0 +1,366 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
+)
+
+// pair is a member that is being worked on and one of its peers.
+type pair struct {
+	want peering.Want
+	// peer as the hub's cache has it: it is not to be changed.
+	peer *v1alpha1.Member
+	// known is what the member's status last said of the pair; the zero value for
+	// nothing.
+	known v1alpha1.PeerStatus
+	// live is the credential that belongs into the member's set; nil for none.
+	live    *peering.Credential
+	facts   peering.Facts
+	verdict peering.Verdict
+	// trouble is why there is no credential, or no new one; nil for none.
+	trouble *trouble
+	// restarted is when istiod was restarted for the pair just now; nil for not.
+	restarted *metav1.Time
+}
+
+// trouble is what hinders a pair.
+type trouble struct {
+	reason, message string
+	// waits: it passes without anybody doing anything.
+	waits bool
+}
+
+// pairs are a member's with all its peers, and what it keeps for its readers.
+type pairs struct {
+	policy  peering.Policy
+	all     []*pair
+	anchors []*unstructured.Unstructured
+	// elsewhere says that the network has members of other hubs.
+	elsewhere bool
+	mesh      apply.Mesh
+	// inSet: into was called.
+	inSet bool
+}
+
+// pairsOf finds out how a member is to discover its peers, by what the hub and this
+// process know. Only what an earlier process left in the member is asked for, once.
+func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alpha1.Member, want desired) (*pairs, *status.Failure) {
+	members, failure := r.sameNetwork(ctx, m)
+	if failure != nil {
+		return nil, failure
+	}
+	discovery := want.network.Spec.Discovery
+	p := &pairs{
+		policy:    peering.PolicyOf(discovery.Credentials, catalog.Release{Version: want.bundle.Release}.RestartsForPeers()),
+		elsewhere: want.elsewhere, mesh: c.mesh,
+	}
+	relation, self, seen := peering.RelationOf(&discovery), seenOf(m), make([]peering.Seen, len(members))
+	for i, other := range members {
+		seen[i] = seenOf(other)
+	}
+	p.anchors = anchorsOf(m, relation.Readers(self, seen), members, discovery.Credentials, c.mesh)
+	wants := relation.Peers(self, seen)
+	if len(wants) == 0 {
+		c.peers.forget()
+		return p, nil
+	}
+	if err := c.peers.load(ctx, c, m); err != nil {
+		return nil, memberFailure(err)
+	}
+	byName := make(map[string]*v1alpha1.Member, len(members))
+	for _, other := range members {
+		byName[other.Name] = other
+	}
+	known := map[string]v1alpha1.PeerStatus{}
+	if m.Status.Discovery != nil {
+		for _, one := range m.Status.Discovery.Peers {
+			known[one.Name] = one
+		}
+	}
+	anchor := peering.Anchor(m.Name, discovery.Credentials)
+	for _, want := range wants {
+		one := &pair{want: want, peer: byName[want.Name], known: known[want.Name]}
+		r.look(ctx, c, one, p.policy, anchor)
+		p.all = append(p.all, one)
+	}
+	p.together()
+	return p, nil
+}
+
+// discover makes the credentials that are due, looks whether istiod reads the peers,
+// and records it. It returns how soon to look again; zero for not by itself.
+func (r *memberReconciler) discover(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, p *pairs, outcome status.Member, report *report) time.Duration {
+	wait := r.mint(ctx, c, m, set, p, report)
+	delivered := outcome.Failure == nil
+	if delivered {
+		wait = sooner(wait, r.watchPeers(ctx, c, m, set, p))
+	}
+	report.discovered(c, p, delivered, outcome.Waiting != "", r.now())
+	return wait
+}
+
+// look judges one pair's credential.
+func (r *memberReconciler) look(ctx context.Context, c *connection, one *pair, policy peering.Policy, anchor string) {
+	now := r.now()
+	peer := one.peer.Status.Discovery
+	if peer == nil {
+		peer = &v1alpha1.DiscoveryStatus{}
+	}
+	at := r.endpoints.of(ctx, r, one.peer, now)
+	one.trouble = at.trouble
+	held := c.peers.held[one.want.Name]
+	one.facts = peering.Facts{
+		Now: now.Add(-at.skew), Endpoint: at.endpoint, Namespace: c.mesh.SystemNamespace,
+		AccountUID: types.UID(peer.Account), Anchor: anchor, AnchorUID: anchorUID(peer, anchor),
+		Live: held.credential, Known: held.known, Digest: held.digest, Unreadable: held.unreadable,
+	}
+	one.verdict = peering.Judge(policy, one.facts)
+	if c.peers.void[one.want.Name] && !one.verdict.Mint {
+		one.verdict = peering.Verdict{Mint: true, Reason: tokenRejected, Usable: true}
+	}
+	if one.verdict.Usable {
+		one.live = held.credential
+	}
+	switch {
+	case held.foreign != "":
+		one.trouble = &trouble{reason: reasonNotOurs, message: held.foreign}
+	case !one.verdict.Mint:
+		one.trouble = nil
+	case one.trouble != nil:
+	case !one.want.Ready && held.credential == nil:
+		one.trouble = &trouble{reason: one.want.Why, waits: true,
+			message: fmt.Sprintf("its istiod or its gateway has not been ready yet: kubectl get member %s", one.want.Name)}
+	case unreachableReason(one.peer) != "":
+		delete(c.peers.tries, one.want.Name) // when it is back it is asked at once
+		one.trouble = &trouble{reason: reasonPeerUnreachable,
+			message: fmt.Sprintf("the reconciler does not reach it (%s): kubectl get member %s", unreachableReason(one.peer), one.want.Name)}
+	case one.facts.AnchorUID == "":
+		one.trouble = &trouble{reason: reasonAnchorMissing, waits: true,
+			message: fmt.Sprintf("it has not been given the Secret %s yet, which its next delivery brings: kubectl get member %s", anchor, one.want.Name)}
+	default:
+		one.trouble = c.peers.failed(one.want.Name)
+	}
+}
+
+// together has tokens replaced beside one that is due, where that costs a restart
+// anyway and they have had half of their time.
+func (p *pairs) together() {
+	due := slices.ContainsFunc(p.all, func(one *pair) bool { return one.verdict.Reason == peering.RotationDue })
+	if !p.policy.Restarts || !due {
+		return
+	}
+	early := p.policy
+	early.RotateAt = max(1, early.RotateAt/2)
+	for _, one := range p.all {
+		if !one.verdict.Mint && one.trouble == nil {
+			one.verdict = peering.Judge(early, one.facts)
+		}
+	}
+}
+
+// into puts what the pairs are about into the member's set, once.
+func (p *pairs) into(set *apply.Set) {
+	if p.inSet {
+		return
+	}
+	p.inSet = true
+	for _, one := range p.all {
+		if one.live != nil {
+			set.Secrets = append(set.Secrets, p.labelled(one.live.Secret(p.mesh.SystemNamespace)))
+		}
+	}
+	for _, anchor := range p.anchors {
+		set.Secrets = append(set.Secrets, p.labelled(anchor))
+	}
+}
+
+func (p *pairs) labelled(secret *unstructured.Unstructured) *unstructured.Unstructured {
+	labels := secret.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[apply.LabelNetwork], labels[apply.LabelComponent] = p.mesh.Network, peering.Component
+	secret.SetLabels(labels)
+	return secret
+}
+
+// String tells sets apart by what into adds to them. It tells no secret.
+func (p *pairs) String() string {
+	sum := sha256.New()
+	for _, one := range p.all {
+		if one.live != nil {
+			fmt.Fprintln(sum, one.want.Name, one.facts.Digest)
+		}
+	}
+	for _, anchor := range p.anchors {
+		fmt.Fprintln(sum, anchor.GetName())
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// sameNetwork are the members of a member's network, itself included, as the cache
+// has them: they are not to be changed.
+func (r *memberReconciler) sameNetwork(ctx context.Context, m *v1alpha1.Member) ([]*v1alpha1.Member, *status.Failure) {
+	var all v1alpha1.MemberList
+	if err := r.List(ctx, &all, client.InNamespace(m.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, hubFailure("list Members", err)
+	}
+	var out []*v1alpha1.Member
+	for i := range all.Items {
+		if all.Items[i].Spec.ApplicationNetwork == m.Spec.ApplicationNetwork {
+			out = append(out, &all.Items[i])
+		}
+	}
+	return out, nil
+}
+
+func seenOf(m *v1alpha1.Member) peering.Seen {
+	return peering.Seen{
+		Name: m.Name, Labels: m.Labels, Leaving: !m.DeletionTimestamp.IsZero(),
+		Announced: m.Status.Discovery != nil && m.Status.Discovery.Announced != nil,
+	}
+}
+
+func anchorUID(peer *v1alpha1.DiscoveryStatus, name string) types.UID {
+	for _, anchor := range peer.Anchors {
+		if anchor.Name == name {
+			return types.UID(anchor.UID)
+		}
+	}
+	return ""
+}
+
+// anchorsOf are the Secrets that a member's readers' tokens are bound to. One from
+// before the fleet had tokens replaced stays until its reader reads with another.
+func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh) []*unstructured.Unstructured {
+	names := map[string]bool{}
+	for _, reader := range members {
+		if !slices.Contains(readers, reader.Name) {
+			continue
+		}
+		current := peering.Anchor(reader.Name, credentials)
+		names[current] = true
+		if m.Status.Discovery == nil || readsWith(reader, m.Name, current) {
+			continue
+		}
+		for _, old := range m.Status.Discovery.Anchors {
+			name, _, _ := strings.Cut(strings.TrimPrefix(old.Name, peering.AnchorPrefix), ".")
+			if name == reader.Name {
+				names[old.Name] = true
+			}
+		}
+	}
+	var out []*unstructured.Unstructured
+	for _, name := range sortedKeys(names) {
+		out = append(out, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+			"metadata": map[string]any{"name": name, "namespace": mesh.SystemNamespace},
+		}})
+	}
+	return out
+}
+
+// readsWith tells whether all istiods of a reader read a peer with a token that is
+// bound to an anchor.
+func readsWith(reader *v1alpha1.Member, peer, anchor string) bool {
+	if reader.Status.Discovery == nil {
+		return false
+	}
+	return slices.ContainsFunc(reader.Status.Discovery.Peers, func(p v1alpha1.PeerStatus) bool {
+		return p.Name == peer && p.State == v1alpha1.PeerSynced && p.Credential != nil && p.Credential.Anchor == anchor
+	})
+}
+
+// endpointAge is how long a peer is believed to be where it was.
+const endpointAge = 10 * time.Minute
+
+// endpoints remembers where peers are, so that what changes nothing asks for nothing.
+// The zero value is ready for use.
+type endpoints struct {
+	mu  sync.Mutex
+	all map[types.NamespacedName]locatedPeer
+}
+
+// locatedPeer is where a peer is for the istiods of others.
+type locatedPeer struct {
+	endpoint *peering.Endpoint
+	// skew is how far our clock is ahead of the peer's.
+	skew    time.Duration
+	trouble *trouble
+
+	generation int64
+	at         time.Time
+}
+
+func (e *endpoints) of(ctx context.Context, r *memberReconciler, peer *v1alpha1.Member, now time.Time) locatedPeer {
+	name := client.ObjectKeyFromObject(peer)
+	e.mu.Lock()
+	known, ok := e.all[name]
+	e.mu.Unlock()
+	if ok && known.generation == peer.Generation && now.Sub(known.at).Abs() < endpointAge {
+		return known
+	}
+	found := r.locate(ctx, peer)
+	found.generation, found.at = peer.Generation, now
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.all == nil {
+		e.all = map[types.NamespacedName]locatedPeer{}
+	}
+	e.all[name] = found
+	return found
+}
+
+// forget has a peer located anew.
+func (e *endpoints) forget(peer types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.all, peer)
+}
+
+// locate finds out where a peer's API server is for the istiods of others. It makes
+// no call to the peer.
+func (r *memberReconciler) locate(ctx context.Context, peer *v1alpha1.Member) locatedPeer {
+	said := peer.Spec.Cluster.PeerEndpoint
+	if said == nil && peer.Spec.Cluster.Type == v1alpha1.ClusterHub {
+		return locatedPeer{trouble: &trouble{reason: reasonEndpointUnknown,
+			message: "it is the hub, whose own address is of no use to others: set its spec.cluster.peerEndpoint"}}
+	}
+	c, err := r.peer(ctx, peer)
+	if err != nil {
+		return locatedPeer{trouble: &trouble{reason: reasonPeerUnreachable, message: err.Error()}}
+	}
+	own := c.member.Endpoint()
+	at := peering.Endpoint{Server: own.Server, TLSServerName: own.TLSServerName, CA: own.CA}
+	if said != nil {
+		at.Server, at.TLSServerName = said.Server, said.TLSServerName
+		at.CA = []byte(cmp.Or(said.CertificateAuthority, string(own.CA)))
+	}
+	if len(at.CA) == 0 && own.Unverified {
+		return locatedPeer{trouble: &trouble{reason: reasonEndpointUnknown,
+			message: "the certificate of its API server is not verified by anything: set its spec.cluster.peerEndpoint.certificateAuthority"}}
+	}
+	found := locatedPeer{endpoint: &at}
+	if skew, told := c.member.Skew(); told {
+		found.skew = skew
+	}
+	return found
+}

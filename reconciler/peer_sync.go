@@ -1,0 +1,276 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/istiod"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
+)
+
+// ReasonIstiodRestarted is the reason of the event for an istiod that is restarted so
+// that it takes up a credential.
+const ReasonIstiodRestarted = "IstiodRestarted"
+
+// Reasons of pairs whose credential istiod has. Frozen once released.
+const (
+	// reasonIstiodUnread: istiod gave up reading the peer, and goes on trying.
+	reasonIstiodUnread = "IstiodCannotRead"
+	// reasonIstiodUnasked: what istiod reads could not be asked.
+	reasonIstiodUnasked = "IstiodNotAsked"
+	// reasonNameTaken: istiod reads the peer's name from another Secret.
+	reasonNameTaken = "ClusterNameTaken"
+)
+
+const (
+	// peersEvery is how often istiod is asked again that reads all peers.
+	peersEvery = 10 * time.Minute
+	// The pause between two looks at an istiod that does not doubles from the first to
+	// the longest.
+	peersFirst, peersLongest = 2 * time.Second, time.Minute
+	// tryAfter is how long istiod has before its credential is tried, and tryEvery how
+	// often it is.
+	tryAfter, tryEvery = 30 * time.Second, 5 * time.Minute
+	// restartPatience is how long istiod has to read a peer that can be read, before it
+	// is restarted, and restartEvery how often that may be.
+	restartPatience, restartEvery = 5 * time.Minute, time.Hour
+)
+
+// peerSight is what a member's istiods have said of its peers. The zero value asks at
+// once.
+type peerSight struct {
+	next  time.Time
+	pause time.Duration
+	peers map[string]seenPeer
+}
+
+// seenPeer is what istiods say of one peer; no state before they were asked.
+type seenPeer struct {
+	state           v1alpha1.PeerState
+	reason, message string
+	// digest of the credential that it is about, and since when it is not read.
+	digest string
+	unread time.Time
+	// tried is when the credential was tried; readable that it then worked.
+	tried    time.Time
+	readable bool
+}
+
+func (s *peerSight) of(peer string) seenPeer { return s.peers[peer] }
+
+// changed takes what a delivery did: a change of istiod, or of what it reads its
+// peers with, is to be seen soon.
+func (s *peerSight) changed(changes []apply.Change) {
+	for _, change := range changes {
+		ofIstiod := change.Subject.Kind == "Deployment" && change.Subject.Name == "istiod"
+		peer, ofPeer := strings.CutPrefix(change.Subject.Name, peering.SecretPrefix)
+		ofPeer = ofPeer && change.Subject.Kind == "Secret"
+		if change.Action == apply.Unchanged || !ofIstiod && !ofPeer {
+			continue
+		}
+		s.next, s.pause = time.Time{}, peersFirst
+		if ofPeer {
+			delete(s.peers, peer)
+		}
+	}
+}
+
+// watchPeers asks the member's istiods what they read, when that is due, tries what
+// they do not read, and restarts them as a last resort. It returns how soon to look
+// again; zero for not by itself.
+func (r *memberReconciler) watchPeers(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, p *pairs) time.Duration {
+	read := slices.DeleteFunc(slices.Clone(p.all), func(one *pair) bool { return one.live == nil })
+	sight, now := &c.peers.sight, r.now()
+	if len(read) == 0 {
+		*sight = peerSight{}
+		return 0
+	}
+	if sight.next.IsZero() && sight.pause == 0 && !slices.ContainsFunc(read, func(one *pair) bool { return !one.wasSynced() }) {
+		// A process that starts does not ask everybody at once what was well.
+		sight.next = now.Add(rand.N(peersEvery)) //nolint:gosec // G404: no secret.
+	}
+	if !now.Before(sight.next) {
+		r.askPeers(ctx, c, read)
+		now = r.now()
+		r.tryPeers(ctx, c, read)
+	}
+	wait := max(sight.next.Sub(now), soon)
+	if again, restarted := r.restartIstiod(ctx, c, m, set, p, read); restarted {
+		sight.next, sight.pause, sight.peers = now.Add(peersFirst), peersFirst, nil
+		wait = peersFirst
+	} else {
+		wait = sooner(wait, again)
+	}
+	return wait
+}
+
+// wasSynced tells whether the hub says that the pair's credential, as it is, is read.
+func (one *pair) wasSynced() bool {
+	return one.known.State == v1alpha1.PeerSynced && one.known.Credential != nil && one.known.Credential.Digest == one.facts.Digest
+}
+
+// askPeers asks the istiods, and says when to ask again.
+func (r *memberReconciler) askPeers(ctx context.Context, c *connection, read []*pair) {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	replicas, err := istiod.Clusters(ctx, c.member, c.mesh.SystemNamespace)
+	sight, now, all, longest := &c.peers.sight, r.now(), true, peersLongest
+	before := sight.peers
+	sight.peers = make(map[string]seenPeer, len(read))
+	for _, one := range read {
+		seen := judgeRead(replicas, err, one.want.Name, c.mesh.SystemNamespace, one.live.Server)
+		seen.digest = one.facts.Digest
+		if seen.state != v1alpha1.PeerSynced {
+			all, seen.unread = false, now
+			if seen.reason == reasonIstiodUnasked {
+				longest = peersEvery // it does not answer, which says nothing of peers
+			}
+			if last := before[one.want.Name]; last.digest == seen.digest && !last.unread.IsZero() {
+				seen.unread, seen.tried, seen.readable = last.unread, last.tried, last.readable
+			}
+		}
+		sight.peers[one.want.Name] = seen
+	}
+	if all {
+		sight.next, sight.pause = now.Add(peersEvery+rand.N(peersEvery/10)), peersFirst //nolint:gosec // G404: no secret.
+		return
+	}
+	sight.next, sight.pause = now.Add(max(sight.pause, peersFirst)), min(2*max(sight.pause, peersFirst), longest)
+}
+
+// judgeRead says what istiods make of one peer.
+func judgeRead(replicas []istiod.Replica, err error, peer, namespace, server string) seenPeer {
+	secret := namespace + "/" + peering.SecretPrefix + peer
+	switch {
+	case err != nil:
+		return seenPeer{state: v1alpha1.PeerSyncing, reason: reasonIstiodUnasked, message: "what istiod reads is not known: " + err.Error()}
+	case len(replicas) == 0:
+		return seenPeer{state: v1alpha1.PeerSyncing, reason: reasonIstiodUnasked, message: "no istiod runs"}
+	}
+	out := seenPeer{state: v1alpha1.PeerSynced, reason: reasonSynced}
+	for _, replica := range replicas {
+		if replica.Err != nil {
+			return seenPeer{state: v1alpha1.PeerSyncing, reason: reasonIstiodUnasked, message: fmt.Sprintf("%s does not say what it reads: %v", replica.Pod, replica.Err)}
+		}
+		at := slices.IndexFunc(replica.Clusters, func(c istiod.Cluster) bool { return c.ID == peer })
+		if at < 0 {
+			out = seenPeer{state: v1alpha1.PeerSyncing, reason: reasonSyncing, message: replica.Pod + " does not read it yet"}
+			continue
+		}
+		switch found := replica.Clusters[at]; {
+		case found.SecretName != secret:
+			return seenPeer{state: v1alpha1.PeerFailed, reason: reasonNameTaken,
+				message: fmt.Sprintf("%s reads %s by the Secret %q, not by %q: delete that Secret", replica.Pod, peer, found.SecretName, secret)}
+		case found.SyncStatus == istiod.TimedOut:
+			return seenPeer{state: v1alpha1.PeerFailed, reason: reasonIstiodUnread,
+				message: fmt.Sprintf("%s cannot read its API server at %s: let the pods of istiod reach that address, or set its spec.cluster.peerEndpoint to one that they reach", replica.Pod, server)}
+		case found.SyncStatus != istiod.Synced:
+			out = seenPeer{state: v1alpha1.PeerSyncing, reason: reasonSyncing, message: replica.Pod + " is reading it"}
+		}
+	}
+	return out
+}
+
+// tryPeers tries the credentials of peers that istiod does not read: one that the peer
+// rejects is replaced.
+func (r *memberReconciler) tryPeers(ctx context.Context, c *connection, read []*pair) {
+	for _, one := range read {
+		name, now := one.want.Name, r.now()
+		seen := c.peers.sight.peers[name]
+		if seen.unread.IsZero() || now.Sub(seen.unread) < tryAfter || now.Sub(seen.tried) < tryEvery || one.verdict.Mint {
+			continue
+		}
+		err := r.tryCredential(ctx, *one.live)
+		seen.tried, seen.readable = now, err == nil
+		switch {
+		case member.ReasonOf(err) == member.CredentialsRejected:
+			c.peers.void[name] = true
+			c.peers.sight.next = now // to make another
+			seen.message = "the peer does not take its token: another one is made"
+		case err != nil:
+			seen.message = shortenedTo(fmt.Sprintf("%s; with the same credential the reconciler: %v", seen.message, err), maxPeerWords)
+		}
+		c.peers.sight.peers[name] = seen
+	}
+}
+
+// tryCredential reads the peer as istiod does.
+func (r *memberReconciler) tryCredential(ctx context.Context, credential peering.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	config, err := member.Config(credential.Data()[credential.Peer], r.connections.access.options)
+	if err != nil {
+		return err
+	}
+	as, err := member.Connect(config)
+	if err != nil {
+		return err
+	}
+	defer as.Close()
+	_, err = as.REST.Get().AbsPath("api", "v1", "namespaces").Param("limit", "1").DoRaw(ctx)
+	return member.Wrap("read the peer", err)
+}
+
+// restartIstiod restarts the member's istiod where a replaced credential needs that,
+// or nothing else has had it read a peer. It returns how soon it may be, where it may
+// not be now.
+func (r *memberReconciler) restartIstiod(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, p *pairs, read []*pair) (time.Duration, bool) {
+	now := r.now()
+	var last time.Time
+	for _, one := range p.all {
+		if at := timeOf(one.known.RestartedAt); at.After(last) {
+			last = at
+		}
+	}
+	names := map[string]bool{}
+	for _, one := range read {
+		if one.restartDue(p.policy.Restarts, c.peers.sight.peers[one.want.Name], now) {
+			names[one.want.Name] = true
+		}
+	}
+	if len(names) == 0 {
+		return 0, false
+	}
+	if until := last.Add(restartEvery).Sub(now); until > 0 && until <= restartEvery {
+		return until, false
+	}
+	if err := apply.RestartIstiod(ctx, c.target, set, now); err != nil {
+		r.events.Eventf(m, corev1.EventTypeWarning, ReasonIstiodRestarted, "istiod cannot be restarted to discover %s: %v", firstOf(sortedKeys(names)), err)
+		return peersLongest, false
+	}
+	for _, one := range read {
+		if names[one.want.Name] {
+			one.restarted = stamp(now)
+		}
+	}
+	r.events.Eventf(m, corev1.EventTypeNormal, ReasonIstiodRestarted, "istiod is restarted to discover %s", firstOf(sortedKeys(names)))
+	return 0, true
+}
+
+// restartDue tells whether istiod is to be restarted for a pair: where the release
+// needs that once its credential was replaced, and where istiod has not read a peer
+// for long that its credential reads.
+func (one *pair) restartDue(restarts bool, seen seenPeer, now time.Time) bool {
+	switch {
+	case one.verdict.Mint:
+		return false // another credential comes first
+	case restarts && one.replaced():
+		return true
+	}
+	return seen.readable && !seen.unread.IsZero() && now.Sub(seen.unread) >= restartPatience
+}
+
+// replaced tells whether the pair's credential is another one than the hub knew
+// istiod to have taken up.
+func (one *pair) replaced() bool {
+	return one.known.Credential != nil && one.known.Credential.Digest != one.facts.Digest || one.known.Reason == reasonRestartDue
+}
