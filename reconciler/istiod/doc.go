@@ -2,8 +2,8 @@
 // and which services and endpoints they give to proxies.
 //
 // Order: [Pods] lists the pods of istiod. [Clusters] asks each of them, and [View] the
-// first that answers after it has listed what the member itself has, by way of the
-// API server and a port that is forwarded for one question.
+// first that answers before it lists what the member itself has, by way of the API
+// server and a port that is forwarded for one question.
 //
 // Guarantees: only reads. Each question is bounded in time and each answer in size,
 // and replicas are asked side by side: what one of them does not answer is told with

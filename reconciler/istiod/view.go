@@ -63,17 +63,14 @@ func View(ctx context.Context, m *member.Member, q Question) (Look, error) {
 	if err != nil {
 		return Look{}, err
 	}
-	a := answer{question: q}
-	if err := a.read(ctx, m); err != nil {
-		return Look{}, err
-	}
 	var look Look
 	for _, pod := range pods {
-		a.served = served{}
+		a := answer{question: q}
 		err := replicaOf(m, q.Namespace, pod).ask(ctx, "/debug/ambientz", a.served.read)
 		if err == nil {
+			err = a.read(ctx, m)
 			look.View = a.view()
-			return look, nil
+			return look, err
 		}
 		look.Skipped = errors.Join(look.Skipped, fmt.Errorf("%s: %w", pod, err))
 	}

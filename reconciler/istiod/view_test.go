@@ -251,7 +251,7 @@ func TestReadMember(t *testing.T) {
 // TestNoIstiod: a member without any that runs has no view.
 func TestNoIstiod(t *testing.T) {
 	_, err := View(t.Context(), apiOf(t, map[string]string{
-		"/api/v1/namespaces/mesh/pods": metadataList(""), "/api/v1/namespaces": metadataList(""), "/api/v1/services": metadataList(""),
+		"/api/v1/namespaces/mesh/pods": metadataList(""),
 	}), Question{Member: "east", Namespace: "mesh"})
 	if err != ErrNoIstiod { //nolint:errorlint // It is not wrapped.
 		t.Errorf("%v", err)
