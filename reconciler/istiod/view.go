@@ -124,7 +124,9 @@ func each(ctx context.Context, m *member.Member, resource string, take func(*met
 	})
 	pages.PageSize = pageSize
 	err := pages.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error {
-		take(o.(*metav1.PartialObjectMetadata)) //nolint:forcetypeassert // What the client's lists have.
+		if metadata, ok := o.(*metav1.PartialObjectMetadata); ok {
+			take(metadata)
+		}
 		return nil
 	})
 	return member.Wrap("list "+resource, err)

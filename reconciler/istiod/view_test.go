@@ -2,6 +2,7 @@ package istiod
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -253,7 +254,7 @@ func TestNoIstiod(t *testing.T) {
 	_, err := View(t.Context(), apiOf(t, map[string]string{
 		"/api/v1/namespaces/mesh/pods": metadataList(""),
 	}), Question{Member: "east", Namespace: "mesh"})
-	if err != ErrNoIstiod { //nolint:errorlint // It is not wrapped.
+	if !errors.Is(err, ErrNoIstiod) {
 		t.Errorf("%v", err)
 	}
 }
