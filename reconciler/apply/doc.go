@@ -26,7 +26,8 @@
 //     another network has never is.
 //   - Nothing that runs, keeps or defines something is deleted to be created
 //     anew: bindings, Jobs and ConfigMaps are, where a field cannot change.
-//   - Secrets of the set are put back before anything else.
+//   - Secrets of the set are put back before anything else, and hold nothing that
+//     others put there.
 //   - A failing object does not keep the others of its stage back; later stages
 //     do not start. Every failure names its object and has a reason.
 //   - Secrets are listed and watched in the system namespace only. A search of the
