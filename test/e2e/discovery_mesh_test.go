@@ -275,3 +275,10 @@ func quantiles(all []time.Duration) string {
 func (p *peers) others(name string) []string {
 	return slices.DeleteFunc(names(p.rig), func(other string) bool { return other == name })
 }
+
+// credential is what a reader has for a peer.
+func (p *peers) credential(t *testing.T, reader, peer string) (*corev1.Secret, error) {
+	t.Helper()
+	secret := &corev1.Secret{}
+	return secret, p.clients[reader].Get(t.Context(), client.ObjectKey{Namespace: system, Name: "istio-remote-secret-" + peer}, secret)
+}

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/isthmus-mesh/isthmus/test/rig"
 	"github.com/isthmus-mesh/isthmus/test/xds"
 )
 
@@ -28,7 +29,8 @@ const (
 )
 
 // TestDiscovery proves by what real istiods of two releases tell their data planes
-// that services of one member are found from all others.
+// that services of one member are found from all others, also after a credential was
+// deleted.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	p := newPeers(t, map[string]string{east: oneRelease, west: otherRelease, north: oneRelease})
@@ -41,6 +43,7 @@ func TestDiscovery(t *testing.T) {
 	t.Run("it comes and goes", func(t *testing.T) { testComesAndGoes(t, p) })
 	t.Run("many come and go at once", func(t *testing.T) { testManyServices(t, p) })
 	t.Run("services are exported by the fleet", func(t *testing.T) { testExports(t, p) })
+	t.Run("a credential that was deleted is put back", func(t *testing.T) { testCredentialPutBack(t, p) })
 }
 
 // behind is how cart is reached by others: so many pods on east.
@@ -160,39 +163,37 @@ func testManyServices(t *testing.T, p *peers) {
 	for _, reader := range names(p.rig) {
 		all[reader], none[reader] = manyFar(p.others(reader), manyServices), manyFar(p.others(reader), 0)
 	}
-	many := map[string]string{"many": "true", "istio.io/global": "true"}
 	var made time.Duration
 	took := p.timed(t, func(ctx context.Context) error {
 		start := time.Now()
-		var group errgroup.Group
-		group.SetLimit(3 * 8)
-		for i := range manyServices {
-			for _, name := range names(p.rig) {
-				group.Go(func() error {
-					return p.clients[name].Create(ctx, &corev1.Service{
-						ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("many-%d", i), Labels: many},
-						Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "stock"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
-					})
-				})
-			}
-		}
-		err := group.Wait()
+		err := p.forMany(func(c client.Client, i int) error {
+			return c.Create(ctx, &corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("many-%d", i), Labels: global},
+				Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "stock"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+			})
+		})
 		made = time.Since(start)
 		return err
 	}, all)
 	t.Logf("%d services on each of %d members, made in %s, until all istiods told all: %s", manyServices, len(all), made.Round(time.Millisecond), quantiles(took))
 	took = p.timed(t, func(ctx context.Context) error {
-		var errs []error
-		for _, name := range names(p.rig) {
-			var list corev1.ServiceList
-			errs = append(errs, p.clients[name].List(ctx, &list, client.InNamespace("shop"), client.MatchingLabels(many)))
-			for i := range list.Items {
-				errs = append(errs, p.clients[name].Delete(ctx, &list.Items[i]))
-			}
-		}
-		return errors.Join(errs...)
+		return p.forMany(func(c client.Client, i int) error {
+			return c.Delete(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("many-%d", i)}})
+		})
 	}, none)
-	t.Logf("deleted one by one, until all istiods told: %s", quantiles(took))
+	t.Logf("deleted, until all istiods told: %s", quantiles(took))
+}
+
+// forMany does something for each of many services on each member.
+func (p *peers) forMany(do func(client.Client, int) error) error {
+	var group errgroup.Group
+	group.SetLimit(24)
+	for i := range manyServices {
+		for _, c := range p.clients {
+			group.Go(func() error { return do(c, i) })
+		}
+	}
+	return group.Wait()
 }
 
 // manyFar is a condition: so many services, with one pod in each of others' networks.
@@ -239,4 +240,53 @@ func testExports(t *testing.T, p *peers) {
 	t.Logf("exported by a commit, until all istiods told: %s", quantiles(took))
 	took = p.timed(t, func(context.Context) error { p.discover(t, ""); return nil }, none)
 	t.Logf("no longer exported, until all istiods told: %s", quantiles(took))
+}
+
+// testCredentialPutBack: what was there comes back, the pair goes on, and no other
+// pair notices.
+func testCredentialPutBack(t *testing.T, p *peers) {
+	before, err := p.credential(t, west, east)
+	check(t, err)
+	lost := p.losses(t, north, hostname("cart"))
+	start := time.Now()
+	check(t, p.clients[west].Delete(t.Context(), before))
+	check(t, rig.Eventually(t.Context(), 30*time.Second, func() error {
+		now, err := p.credential(t, west, east)
+		if err == nil && !cmp.Equal(now.Data, before.Data) {
+			err = errors.New("it is not what it was")
+		}
+		return err
+	}))
+	t.Logf("back after %s", time.Since(start).Round(time.Millisecond))
+	p.scaleBoth(t, 3)
+	p.scaleBoth(t, 2)
+	p.allFound(t, time.Minute)
+	if n := lost(); n > 0 {
+		t.Errorf("another pair lost the service %d times", n)
+	}
+}
+
+// scaleBoth scales cart on east, and waits until all others have seen it.
+func (p *peers) scaleBoth(t *testing.T, pods int32) {
+	t.Helper()
+	check(t, scale(t.Context(), p.clients[east], "cart", pods))
+	for _, reader := range p.others(east) {
+		p.wait(t, reader, reaches(hostname("cart"), p.behind(t, uint32(pods))))
+	}
+}
+
+// losses watches a reader from now on, and tells how often a service had no pods
+// in other networks.
+func (p *peers) losses(t *testing.T, reader, service string) func() int {
+	t.Helper()
+	lost := 0
+	p.watch(t, reader, func(_ time.Time, s *xds.State) {
+		if len(farOf(s, service)) == 0 {
+			lost++
+		}
+	})
+	return func() int {
+		p.watch(t, reader, nil) // closes the other one
+		return lost
+	}
 }
