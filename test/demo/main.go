@@ -37,7 +37,7 @@ func run(ctx context.Context, binary string, keep bool) error {
 	}
 	d := newDemo(os.Stdout, binary)
 	defer d.stop()
-	for _, act := range []func(context.Context) error{d.start, d.push, d.drift, d.upgrade, d.leave} {
+	for _, act := range []func(context.Context) error{d.start, d.push, d.discover, d.drift, d.upgrade, d.leave} {
 		if err := act(ctx); err != nil {
 			d.explain()
 			return err

@@ -20,7 +20,8 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"eastus-1: version 1.30.4", "westus-1: version 1.30.4", "DaemonSet applink-system/ztunnel deleted",
+		"eastus-1: version 1.30.4", "westus-1: version 1.30.4", "the istiod of westus-1 leads to it by",
+		"DaemonSet applink-system/ztunnel deleted",
 		"ConfigMap applink-system/istio edited", "eastus-1: version 1.31.0", "0 objects are left", "done",
 	} {
 		if !strings.Contains(string(out), want) {
