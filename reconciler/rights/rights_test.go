@@ -29,6 +29,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/hack/controlplane/controlplanetest"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
 	"github.com/isthmus-mesh/isthmus/reconciler/rights"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust/proof"
 	"github.com/isthmus-mesh/isthmus/renderer"
@@ -87,6 +88,7 @@ func TestRightsAreEnoughAndUsed(t *testing.T) {
 	r := &run{t: t, admin: admin, limited: limited, set: setOf(t, b), target: apply.NewTarget(limited)}
 	r.deliver()
 	r.prove()
+	r.beRead()
 	r.restart()
 	r.drift()
 	r.leave()
@@ -154,6 +156,18 @@ metadata: {name: istio-ca-root-cert, namespace: applink-system, labels: {istio.i
 	if answer.Denied != "" || len(answer.Replicas) == 0 {
 		r.t.Errorf("istiods could not be asked: %+v", answer)
 	}
+}
+
+// beRead makes a token by which another member reads this one.
+func (r *run) beRead() {
+	r.t.Helper()
+	secrets := r.admin.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(system)
+	anchor, err := secrets.Get(r.t.Context(), "cacerts", metav1.GetOptions{}) // one Secret is as good as another
+	check(r.t, err)
+	_, err = peering.Mint(r.t.Context(), r.limited.Token, peering.Request{
+		Peer: "eastus-1", Namespace: system, Anchor: anchor.GetName(), AnchorUID: anchor.GetUID(), Lifetime: time.Hour,
+	})
+	check(r.t, err)
 }
 
 // restart restarts the proxies, among them those of a waypoint as istiod makes it.

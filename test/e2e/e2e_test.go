@@ -17,10 +17,12 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/isthmus-mesh/isthmus/hack/controlplane"
 	"github.com/isthmus-mesh/isthmus/reconciler"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/test/rig"
 )
 
@@ -140,12 +142,17 @@ func logger(t *testing.T) logr.Logger {
 	}, funcr.Options{})
 }
 
-// settled starts a reconciler and waits until fleet-example is applied.
+// settled starts a reconciler and waits until fleet-example is applied, and its
+// members discover each other: then nothing more is written.
 func settled(t *testing.T, r *rig.Rig, commit string) (stop func()) {
 	t.Helper()
 	stop = run(t, r)
 	check(t, r.Follow(t.Context(), time.Second))
 	check(t, r.WaitApplied(t.Context(), commit, 2*time.Minute))
+	for _, name := range names(r) {
+		check(t, r.WaitMember(t.Context(), name, time.Minute, status.PeersReady, metav1.ConditionTrue, status.ReasonPeersSynced))
+	}
+	waitIdle(t, r)
 	return stop
 }
 
