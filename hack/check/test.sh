@@ -72,14 +72,14 @@ with_race() {
   tests race-renderer . -race -run "$side_by_side" ./renderer
 }
 
-# End to end tests that mostly wait, for certificates to be taken up and tokens to
-# be replaced: they run beside the others, and are shown when those are through.
-waiting='^(TestTrust|TestKeyVault)$'
+# End to end tests run in two streams, each with control planes of its own, for they
+# wait much of the time. What the second one prints is shown when both are through.
+second='^(TestDiscovery|TestServices|TestTrust|TestKeyVault)$'
 without_race() {
-  local log="$top/out/waiting.log" beside failed=0
-  tests waiting . -run "$waiting" ./test/e2e >"$log" 2>&1 &
+  local log="$top/out/second.log" beside failed=0
+  tests second . -run "$second" ./test/e2e >"$log" 2>&1 &
   beside=$!
-  tests rest . -skip "$waiting" $(go list ./... | grep -vE "$raced") || failed=1
+  tests rest . -skip "$second" $(go list ./... | grep -vE "$raced") || failed=1
   wait "$beside" || failed=1
   cat "$log"
   return "$failed"
