@@ -63,7 +63,7 @@ spec:
 		check(t, err)
 	}
 	commit := push(t, r, "Services")
-	t.Cleanup(run(t, r))
+	t.Cleanup(runWith(t, r, reconciler.Options{VaultDirectory: r.Vault(), MetricsAddress: "0", LeaderElection: true}))
 	check(t, r.Follow(t.Context(), time.Second))
 	check(t, r.WaitApplied(t.Context(), commit, 4*time.Minute))
 	shared := map[string]string{"istio.io/global": "true"}
