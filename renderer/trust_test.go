@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
 )
@@ -112,6 +113,14 @@ func TestDeliveryOfTheCA(t *testing.T) {
 				}
 			}
 			istiod := mustFind(t, b, "Deployment", "istiod")
+			// The peers' tokens are files beside it, and may be missing.
+			tokens, allowed := volumeOf(istiod, v1alpha1.PeerTokens), env(t, istiod)["PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS"]
+			if diff := cmp.Diff(map[string]any{"secretName": v1alpha1.PeerTokens, "optional": true}, tokens["secret"]); diff != "" {
+				t.Errorf("%s, %s: the peers' tokens (-want +got):\n%s", tt.name, b.Release, diff)
+			}
+			if at := mountOf(istiod, v1alpha1.PeerTokens); at != v1alpha1.PeerTokensPath || allowed != "tokenFile" {
+				t.Errorf("%s, %s: the peers' tokens are mounted at %q, and istiod takes %q", tt.name, b.Release, at, allowed)
+			}
 			directory, volume := env(t, istiod)["ROOT_CA_DIR"], volumeOf(istiod, "isthmus-cacerts")
 			if waits := tt.kind != ""; (directory != "") != waits || (volume != nil) != waits {
 				t.Errorf("%s, %s: ROOT_CA_DIR %q, volume %v", tt.name, b.Release, directory, volume)

@@ -14,6 +14,14 @@ const (
 	DiscoveryMessaging DiscoveryMode = "Messaging"
 )
 
+// The tokens that a member's istiod reads its peers with.
+const (
+	// PeerTokens is the name of the Secret that holds them, each by its peer's name.
+	PeerTokens = "isthmus-peers"
+	// PeerTokensPath is where istiod finds them as files.
+	PeerTokensPath = "/var/run/secrets/isthmus/peers"
+)
+
 // Discovery is how members find each other's services.
 type Discovery struct {
 	// Mode is the way members find each other's services.

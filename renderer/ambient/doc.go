@@ -18,7 +18,7 @@
 // # What is not
 //
 // No Secret; the CA and the peers' credentials are made when a bundle is
-// applied. No GatewayClass, Deployment or Service of a gateway: istiod makes
+// applied. istiod mounts the peers' tokens, which so change without its kubeconfigs. No GatewayClass, Deployment or Service of a gateway: istiod makes
 // those. No Gateway API CRDs unless the fleet makes isthmus their owner: many
 // clusters come with them, and two owners of one CRD end in a fight. Not the
 // chart's ConfigMap "values": nothing reads it, and it changes with every value.

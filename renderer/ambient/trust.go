@@ -135,7 +135,25 @@ func mountCA(values map[string]any, mode v1alpha1.DeliveryMode) {
 	default:
 		return
 	}
-	values["volumes"] = []any{volume}
-	values["volumeMounts"] = []any{map[string]any{"name": "isthmus-cacerts", "mountPath": mountedCA, "readOnly": true}}
+	mount(values, volume, mountedCA)
 	values["env"].(map[string]any)["ROOT_CA_DIR"] = mountedCA
+}
+
+// mountPeerTokens has istiod find the tokens that it reads its peers with as files,
+// so that another token does not change a peer's kubeconfig: istiod would connect
+// anew, and may lose the peer's gateways by it. There are none before the first peer.
+func mountPeerTokens(values map[string]any) {
+	mount(values, map[string]any{
+		"name":   v1alpha1.PeerTokens,
+		"secret": map[string]any{"secretName": v1alpha1.PeerTokens, "optional": true},
+	}, v1alpha1.PeerTokensPath)
+	values["env"].(map[string]any)["PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS"] = "tokenFile"
+}
+
+// mount adds a volume, to read only, to those of istiod's chart.
+func mount(values, volume map[string]any, path string) {
+	volumes, _ := values["volumes"].([]any)
+	mounts, _ := values["volumeMounts"].([]any)
+	values["volumes"] = append(volumes, volume)
+	values["volumeMounts"] = append(mounts, map[string]any{"name": volume["name"], "mountPath": path, "readOnly": true})
 }

@@ -123,6 +123,7 @@ func istiodValues(release catalog.Release, m mesh, s settings, id identity) map[
 		values["global"].(map[string]any)["configCluster"] = true
 	}
 	mountCA(values, m.delivery)
+	mountPeerTokens(values)
 	s.istiod(release, values)
 	return values
 }
