@@ -170,12 +170,3 @@ func TestFactsOfTrust(t *testing.T) {
 		}
 	}
 }
-
-func TestRestartsForPeers(t *testing.T) {
-	t.Parallel()
-	for version, want := range map[string]bool{"1.27.9": true, "1.29.1": true, "1.30.0": true, "1.30.3": true, "1.30.4": true, "1.31.0": true} {
-		if got := (catalog.Release{Version: version}).RestartsForPeers(); got != want {
-			t.Errorf("%s: %t, want %t", version, got, want)
-		}
-	}
-}

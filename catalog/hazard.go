@@ -81,21 +81,6 @@ func (r Release) RestartsForRoots() bool { return r.has(ztunnelKeepsOldRoot) }
 // longer than its own.
 func (r Release) LeavesOutliveIssuer() bool { return r.has(leafOutlivesIntermediate) }
 
-// The hazards that the replacement of peers' credentials acts on.
-const (
-	peerRotationGap          = "PeerRotationGap"
-	peerRotationDeadlock     = "PeerRotationDeadlock"
-	peerRotationLosesGateway = "PeerRotationLosesGateway"
-	peerRotationStaleAmbient = "PeerRotationStaleAmbient"
-	peerRotationRace         = "PeerRotationRace"
-)
-
-// RestartsForPeers tells whether istiod has to be restarted once a peer's credential
-// was replaced: it does not go over to the new one without loss.
-func (r Release) RestartsForPeers() bool {
-	return slices.ContainsFunc([]string{peerRotationGap, peerRotationDeadlock, peerRotationLosesGateway, peerRotationStaleAmbient, peerRotationRace}, r.has)
-}
-
 // ChecksRevocation tells whether node proxies read a list of what is revoked.
 func (r Release) ChecksRevocation() bool { return r.AtLeast("1.29") }
 
@@ -119,43 +104,46 @@ func (s Span) contains(version string) bool {
 		(s.Before == "" || Compare(version, s.Before) < 0)
 }
 
+// adviceKubeconfig is what isthmus does about all that goes wrong with a replaced one.
+const adviceKubeconfig = "keep kubeconfigs as they are and have tokens in files, or delete the Secret before another one comes"
+
 // hazards is the table that validation, rendering and reconciling read. Sources
 // are Istio's release notes and the issues named, checked against the code of
 // the releases in question.
 var hazards = []Hazard{
 	{
-		ID: peerRotationGap, Concern: ConcernPeers,
-		Summary:  "rotating a peer credential drops the old connection before the new one has synced",
+		ID: "PeerRotationGap", Concern: ConcernPeers,
+		Summary:  "replacing a peer's kubeconfig drops the old connection before the new one has synced",
 		Affected: []Span{{Before: "1.30.0"}}, Fixed: []string{"1.30.0"},
-		Advice: "use credentials that do not expire, or restart istiod after each rotation",
+		Advice: adviceKubeconfig, Handled: true,
 	},
 	{
-		ID: peerRotationDeadlock, Concern: ConcernPeers, Issue: "istio#60612",
-		Summary:  "rotating a peer credential can deadlock and leave a stale registry",
+		ID: "PeerRotationDeadlock", Concern: ConcernPeers, Issue: "istio#60612",
+		Summary:  "replacing a peer's kubeconfig can deadlock and leave a stale registry",
 		Affected: []Span{{From: "1.30.0", Before: "1.30.3"}}, Fixed: []string{"1.30.3"},
-		Advice: "do not rotate peer credentials on this release",
+		Advice: adviceKubeconfig, Handled: true,
 	},
 	{
-		ID: peerRotationLosesGateway, Concern: ConcernPeers, Issue: "istio#60920",
-		Summary:  "rotating a peer credential can lose the peer's network gateway and its endpoints",
+		ID: "PeerRotationLosesGateway", Concern: ConcernPeers, Issue: "istio#60920",
+		Summary:  "replacing a peer's kubeconfig can lose the peer's network gateway and its endpoints",
 		Affected: []Span{{From: "1.30.0", Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
-		Advice: "do not rotate peer credentials on this release",
+		Advice: adviceKubeconfig, Handled: true,
 	},
 	{
-		ID: peerRotationStaleAmbient, Concern: ConcernPeers, Issue: "istio#60033",
-		Summary:  "after rotating a peer credential the ambient index keeps objects of the old connection",
+		ID: "PeerRotationStaleAmbient", Concern: ConcernPeers, Issue: "istio#60033",
+		Summary:  "after replacing a peer's kubeconfig the ambient index keeps objects of the old connection",
 		Affected: []Span{{Before: "1.30.4"}}, Fixed: []string{"1.30.4", "1.31.0"},
-		Advice: "restart istiod after each rotation",
+		Advice: adviceKubeconfig, Handled: true,
 	},
 	{
 		// By a test with the real istiods of both. A collection of the peer's gateways
 		// that is built while the old connection goes is made of the old one's and then
 		// kept for the new one (pilot/pkg/serviceregistry/ambient/networks.go,
 		// pkg/kube/multicluster/collections.go).
-		ID: peerRotationRace, Concern: ConcernPeers, Handled: true,
-		Summary:  "rotating a peer credential loses, every other time, the peer's network gateway and all that is behind it, until istiod restarts",
+		ID: "PeerRotationRace", Concern: ConcernPeers,
+		Summary:  "replacing a peer's kubeconfig loses, every other time, the peer's network gateway and all that is behind it, until istiod restarts",
 		Affected: []Span{{From: "1.30.4"}},
-		Advice:   "restart istiod after each rotation",
+		Advice:   adviceKubeconfig, Handled: true,
 	},
 	{
 		ID: "PeerInformerStuck", Concern: ConcernPeers, Issue: "istio#58047",

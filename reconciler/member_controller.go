@@ -236,7 +236,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
 	c.view.changed(result.Changes)
-	c.peers.sight.changed(result.Changes)
+	c.peers.changed(result.Changes)
 	outcome.Objects = len(result.Inventory.Entries)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)
@@ -279,7 +279,7 @@ func (r *memberReconciler) correct(ctx context.Context, c *connection, set apply
 	result, err := apply.Correct(ctx, c.target, set, work.subjects, apply.Options{})
 	report.drifted(c, result, work)
 	c.proof.changed(result.Changes)
-	c.peers.sight.changed(result.Changes)
+	c.peers.changed(result.Changes)
 	if err != nil {
 		c.redo(work)
 		outcome.Failure = memberFailure(err)

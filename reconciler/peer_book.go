@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -57,6 +58,10 @@ type held struct {
 	known *v1alpha1.PeerCredentialStatus
 	// foreign says whose Secret is in its place; empty for nobody's.
 	foreign string
+	// replaces says that another kubeconfig has to go from the member first, and gone
+	// when it had: istiod may lose a peer's gateways by one that is replaced.
+	replaces bool
+	gone     time.Time
 }
 
 // try is how often it failed to make a credential.
@@ -74,10 +79,17 @@ func (b *peerBook) load(ctx context.Context, c *connection, m *v1alpha1.Member) 
 	if b.loaded {
 		return nil
 	}
-	secrets, err := c.member.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).
-		Namespace(c.mesh.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: peering.LabelMultiCluster + "=true"})
+	inNamespace := c.member.Dynamic.Resource(schema.GroupVersionResource{Version: "v1", Resource: "secrets"}).Namespace(c.mesh.SystemNamespace)
+	secrets, err := inNamespace.List(ctx, metav1.ListOptions{LabelSelector: peering.LabelMultiCluster + "=true"})
 	if err != nil {
 		return member.Wrap("read the credentials for peers", err)
+	}
+	tokens := map[string][]byte{}
+	switch found, err := inNamespace.Get(ctx, v1alpha1.PeerTokens, metav1.GetOptions{}); {
+	case err == nil:
+		tokens = filesOf(found)
+	case !apierrors.IsNotFound(err):
+		return member.Wrap("read the tokens for peers", err)
 	}
 	b.held, b.void, b.tries = map[string]held{}, map[string]bool{}, map[string]try{}
 	for i := range secrets.Items {
@@ -87,8 +99,8 @@ func (b *peerBook) load(ctx context.Context, c *connection, m *v1alpha1.Member) 
 			continue
 		}
 		data := filesOf(secret)
-		one := held{digest: peering.Digest(data), known: recordOf(m, peer)}
-		credential, err := peering.Parse(peer, data)
+		one := held{digest: peering.Digest(data, tokens[peer]), known: recordOf(m, peer)}
+		credential, err := peering.Parse(peer, data, tokens[peer])
 		switch {
 		case secret.GetLabels()[apply.LabelNetwork] != c.mesh.Network && m.Annotations[apply.AdoptAnnotation] != apply.AdoptExisting:
 			one.foreign = fmt.Sprintf("the Secret %s there is not isthmus's: delete it, or annotate the member with %s=%s to have it replaced", secret.GetName(), apply.AdoptAnnotation, apply.AdoptExisting)
@@ -119,7 +131,11 @@ func recordOf(m *v1alpha1.Member, peer string) *v1alpha1.PeerCredentialStatus {
 // made takes a new credential.
 func (b *peerBook) made(c peering.Credential) {
 	record := c.Status()
-	b.held[c.Peer] = held{credential: &c, digest: record.Digest, known: record}
+	before, had := b.held[c.Peer]
+	b.held[c.Peer] = held{
+		credential: &c, digest: record.Digest, known: record,
+		replaces: had && (before.replaces || before.credential == nil || !before.credential.First.Equal(c.First)),
+	}
 	delete(b.tries, c.Peer)
 	delete(b.void, c.Peer)
 }

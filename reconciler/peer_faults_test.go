@@ -65,7 +65,22 @@ func (p *aPeer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			TypeMeta:   metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"},
 			ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: types.UID(p.server.URL)}})
 	case strings.HasSuffix(r.URL.Path, "/secrets"):
-		answer(w, http.StatusOK, &corev1.SecretList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "SecretList"}, Items: p.secrets})
+		var labelled []corev1.Secret
+		for _, secret := range p.secrets {
+			if secret.Labels[peering.LabelMultiCluster] != "" {
+				labelled = append(labelled, secret)
+			}
+		}
+		answer(w, http.StatusOK, &corev1.SecretList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "SecretList"}, Items: labelled})
+	case strings.HasSuffix(r.URL.Path, "/secrets/"+v1alpha1.PeerTokens):
+		for _, secret := range p.secrets {
+			if secret.Name == v1alpha1.PeerTokens {
+				answer(w, http.StatusOK, &secret)
+				return
+			}
+		}
+		status := apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, v1alpha1.PeerTokens).Status()
+		answer(w, http.StatusNotFound, &status)
 	case strings.HasSuffix(r.URL.Path, "/token"):
 		p.token(w, r)
 	default:
@@ -192,6 +207,17 @@ func (w *peerWorld) member(name string) *v1alpha1.Member {
 	return nil
 }
 
+// peer is a member as the hub has it, to be changed.
+func (w *peerWorld) peer(name string) *v1alpha1.Member {
+	for i := range w.hub.members {
+		if w.hub.members[i].Name == name {
+			return &w.hub.members[i]
+		}
+	}
+	w.t.Fatalf("no member %s", name)
+	return nil
+}
+
 // restart is what a process that dies leaves: what is in the member, and on the hub.
 func (w *peerWorld) restart() {
 	w.t.Helper()
@@ -230,13 +256,24 @@ func (w *peerWorld) deliver() {
 	w.look().into(&set)
 	w.reader.secrets = nil
 	for _, secret := range set.Secrets {
-		if name, ok := strings.CutPrefix(secret.GetName(), peering.SecretPrefix); ok {
+		if !strings.HasPrefix(secret.GetName(), peering.AnchorPrefix) {
 			w.reader.secrets = append(w.reader.secrets, corev1.Secret{
+				TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 				ObjectMeta: metav1.ObjectMeta{Name: secret.GetName(), Namespace: secret.GetNamespace(), Labels: secret.GetLabels()},
-				Data:       map[string][]byte{name: filesOf(secret)[name]},
+				Data:       filesOf(secret),
 			})
 		}
 	}
+}
+
+// has is a file of a Secret in the reader, empty if there is none.
+func (w *peerWorld) has(secret, file string) string {
+	for _, one := range w.reader.secrets {
+		if one.Name == secret {
+			return string(one.Data[file])
+		}
+	}
+	return ""
 }
 
 // record writes the status.
@@ -285,7 +322,7 @@ func TestPeersThatFailHoldUpNobody(t *testing.T) {
 	}
 	w.deliver()
 	w.record()
-	if len(w.reader.secrets) != 1 || w.reader.secrets[0].Name != "istio-remote-secret-fine" {
+	if len(w.reader.secrets) != 2 || w.has("istio-remote-secret-fine", "fine") == "" || w.has(v1alpha1.PeerTokens, "fine") == "" {
 		t.Errorf("delivered %d secrets", len(w.reader.secrets))
 	}
 	for name, want := range map[string]string{
@@ -363,6 +400,97 @@ func TestPeerTokenExpiredWhileAway(t *testing.T) {
 	}
 }
 
+// TestReplacedTokensAreInTheFileOnly: whatever has a token replaced, or the process
+// die over it, the kubeconfig stays as long as it leads to the peer.
+func TestReplacedTokensAreInTheFileOnly(t *testing.T) {
+	t.Parallel()
+	for reason, change := range map[string]func(*peerWorld, *aPeer){
+		"it is due": func(w *peerWorld, east *aPeer) {
+			east.ahead = 80 * time.Hour
+			w.r.now = func() time.Time { return time.Now().Add(80 * time.Hour) }
+			w.restart()
+		},
+		"another anchor":       func(w *peerWorld, _ *aPeer) { w.peer("east").Status.Discovery.Anchors[0].UID = "other" },
+		"another account":      func(w *peerWorld, _ *aPeer) { w.peer("east").Status.Discovery.Account = "other" },
+		"the peer rejects it":  func(w *peerWorld, _ *aPeer) { w.c.peers.void["east"] = true },
+		"killed before record": func(w *peerWorld, _ *aPeer) { w.m.Status.Discovery.Peers = nil; w.restart() },
+		"tokens that somebody has deleted": func(w *peerWorld, _ *aPeer) {
+			w.reader.secrets = w.reader.secrets[:1]
+			w.restart()
+		},
+	} {
+		w, east := settledWorld(t)
+		kubeconfig, token := w.has("istio-remote-secret-east", "east"), w.has(v1alpha1.PeerTokens, "east")
+		change(w, east)
+		w.mint(5 * time.Second)
+		w.deliver()
+		if w.has("istio-remote-secret-east", "east") != kubeconfig {
+			t.Errorf("%s: another kubeconfig", reason)
+		}
+		if now := w.has(v1alpha1.PeerTokens, "east"); now == token || now == "" || east.tokens != 2 {
+			t.Errorf("%s: %d tokens, another in the file: %t", reason, east.tokens, now != token)
+		}
+	}
+}
+
+// TestReplacedKubeconfigGoesFirst: a peer that has moved is let go by istiod before
+// another kubeconfig comes, and a pair that does not answer holds that up for so long
+// only.
+func TestReplacedKubeconfigGoesFirst(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	moved := w.peer("east")
+	moved.Spec.Cluster.PeerEndpoint, moved.Generation = &v1alpha1.PeerEndpoint{Server: "https://10.0.0.1"}, 2
+	w.mint(5 * time.Second)
+	w.deliver()
+	if w.has("istio-remote-secret-east", "east") != "" || east.tokens != 2 {
+		t.Fatalf("%d tokens, and another kubeconfig in place of the first", east.tokens)
+	}
+	now := time.Now() // the reader has no istiod that could be asked
+	w.r.now = func() time.Time { return now }
+	if wait := w.r.makeRoom(t.Context(), w.c, w.look()); wait != peersFirst {
+		t.Errorf("looks again after %s", wait)
+	}
+	w.mint(time.Second)
+	w.deliver()
+	if w.has("istio-remote-secret-east", "east") != "" {
+		t.Error("it comes at once")
+	}
+	now = now.Add(roomPatience)
+	w.r.makeRoom(t.Context(), w.c, w.look())
+	w.mint(time.Second)
+	w.deliver()
+	if got := w.has("istio-remote-secret-east", "east"); !strings.Contains(got, "https://10.0.0.1") || east.tokens != 2 {
+		t.Errorf("%d tokens, the kubeconfig is there: %t", east.tokens, got != "")
+	}
+	if wait := w.r.makeRoom(t.Context(), w.c, w.look()); wait != 0 {
+		t.Errorf("looks again after %s", wait)
+	}
+}
+
+// TestEditedKubeconfigComesAnew: putting it back is not enough for istiod.
+func TestEditedKubeconfigComesAnew(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	of := func(name string, action apply.Action) apply.Change {
+		return apply.Change{Subject: apply.Subject{Version: "v1", Kind: "Secret", Name: name}, Action: action}
+	}
+	w.c.peers.changed([]apply.Change{of("istio-remote-secret-east", apply.Created), of(v1alpha1.PeerTokens, apply.Configured)})
+	if p := w.look(); p.all[0].live == nil {
+		t.Fatal("one that was deleted, or other tokens, have it go")
+	}
+	w.c.peers.changed([]apply.Change{of("istio-remote-secret-east", apply.Configured)})
+	if p := w.look(); p.all[0].live != nil || p.all[0].verdict.Mint || w.r.makeRoom(t.Context(), w.c, p) != peersFirst {
+		t.Error("it does not go first")
+	}
+	now := time.Now().Add(roomPatience)
+	w.r.now = func() time.Time { return now }
+	w.r.makeRoom(t.Context(), w.c, w.look())
+	if p := w.look(); p.all[0].live == nil || east.tokens != 1 {
+		t.Errorf("it does not come back; %d tokens", east.tokens)
+	}
+}
+
 // TestPeerTokensWhenTheClockJumps: the peer's clock counts, and a reconciler whose own
 // has jumped replaces nothing.
 func TestPeerTokensWhenTheClockJumps(t *testing.T) {
@@ -392,6 +520,9 @@ func TestEditedPeerCredential(t *testing.T) {
 		t.Errorf("verdict %+v, in the set %t", p.all[0].verdict, p.all[0].live != nil)
 	}
 	w.mint(5 * time.Second)
+	one := w.c.peers.held["east"]
+	one.replaces = false // what was there has gone
+	w.c.peers.held["east"] = one
 	if p := w.look(); east.tokens != 2 || p.all[0].live == nil || p.all[0].live.Server != east.server.URL {
 		t.Errorf("%d tokens, %+v", east.tokens, p.all[0].verdict)
 	}
@@ -407,7 +538,7 @@ func TestPeerThatIsGone(t *testing.T) {
 	w.mint(5 * time.Second)
 	w.deliver()
 	w.record()
-	if got := w.status("east"); len(w.reader.secrets) != 1 || got.Credential == nil || got.Reason != reasonSyncing {
+	if got := w.status("east"); len(w.reader.secrets) != 2 || got.Credential == nil || got.Reason != reasonSyncing {
 		t.Errorf("%d secrets, status %+v", len(w.reader.secrets), got)
 	}
 }

@@ -59,7 +59,7 @@ func (r *memberReconciler) mint(ctx context.Context, c *connection, m *v1alpha1.
 		case !next.IsZero():
 			wait = sooner(wait, max(next.Sub(now), soon))
 		case !one.verdict.Mint:
-			wait = sooner(wait, max(p.policy.DueAt(one.live.Claims).Sub(one.facts.Now), soon))
+			wait = sooner(wait, max(p.policy.DueAt(one.facts.Live.Claims).Sub(one.facts.Now), soon))
 		}
 	}
 	if len(due) == 0 {
@@ -149,6 +149,7 @@ func (r *memberReconciler) mintOne(ctx context.Context, p *pairs, one *pair) min
 	made, err := peering.Mint(ctx, c.member.Token, peering.Request{
 		Peer: one.want.Name, Endpoint: *at.endpoint, Namespace: p.mesh.SystemNamespace,
 		Anchor: one.facts.Anchor, AnchorUID: one.facts.AnchorUID, Lifetime: p.policy.Lifetime,
+		Before: one.facts.Live,
 	})
 	if err != nil {
 		result.err = err

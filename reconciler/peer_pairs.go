@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
@@ -69,14 +68,14 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 	}
 	discovery := want.network.Spec.Discovery
 	p := &pairs{
-		policy:    peering.PolicyOf(discovery.Credentials, catalog.Release{Version: want.bundle.Release}.RestartsForPeers()),
+		policy:    peering.PolicyOf(discovery.Credentials),
 		elsewhere: want.elsewhere, mesh: c.mesh,
 	}
 	relation, self, seen := peering.RelationOf(&discovery), seenOf(m), make([]peering.Seen, len(members))
 	for i, other := range members {
 		seen[i] = seenOf(other)
 	}
-	p.anchors = anchorsOf(m, relation.Readers(self, seen), members, discovery.Credentials, c.mesh)
+	p.anchors = anchorsOf(m, relation.Readers(self, seen), members, discovery.Credentials, c.mesh, r.now())
 	wants := relation.Peers(self, seen)
 	if len(wants) == 0 {
 		c.peers.forget()
@@ -101,7 +100,6 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 		r.look(ctx, c, one, p.policy, anchor)
 		p.all = append(p.all, one)
 	}
-	p.together()
 	return p, nil
 }
 
@@ -111,6 +109,7 @@ func (r *memberReconciler) discover(ctx context.Context, c *connection, m *v1alp
 	wait := r.mint(ctx, c, m, set, p, report)
 	delivered := outcome.Failure == nil
 	if delivered {
+		wait = sooner(wait, r.makeRoom(ctx, c, p))
 		wait = sooner(wait, r.watchPeers(ctx, c, m, set, p))
 	}
 	report.discovered(c, p, delivered, outcome.Waiting != "", r.now())
@@ -136,7 +135,7 @@ func (r *memberReconciler) look(ctx context.Context, c *connection, one *pair, p
 	if c.peers.void[one.want.Name] && !one.verdict.Mint {
 		one.verdict = peering.Verdict{Mint: true, Reason: tokenRejected, Usable: true}
 	}
-	if one.verdict.Usable {
+	if one.verdict.Usable && !held.replaces {
 		one.live = held.credential
 	}
 	switch {
@@ -160,32 +159,21 @@ func (r *memberReconciler) look(ctx context.Context, c *connection, one *pair, p
 	}
 }
 
-// together has tokens replaced beside one that is due, where that costs a restart
-// anyway and they have had half of their time.
-func (p *pairs) together() {
-	due := slices.ContainsFunc(p.all, func(one *pair) bool { return one.verdict.Reason == peering.RotationDue })
-	if !p.policy.Restarts || !due {
-		return
-	}
-	early := p.policy
-	early.RotateAt = max(1, early.RotateAt/2)
-	for _, one := range p.all {
-		if !one.verdict.Mint && one.trouble == nil {
-			one.verdict = peering.Judge(early, one.facts)
-		}
-	}
-}
-
 // into puts what the pairs are about into the member's set, once.
 func (p *pairs) into(set *apply.Set) {
 	if p.inSet {
 		return
 	}
 	p.inSet = true
+	var read []peering.Credential
 	for _, one := range p.all {
 		if one.live != nil {
+			read = append(read, *one.live)
 			set.Secrets = append(set.Secrets, p.labelled(one.live.Secret(p.mesh.SystemNamespace)))
 		}
+	}
+	if len(read) > 0 {
+		set.Secrets = append(set.Secrets, p.labelled(peering.Tokens(p.mesh.SystemNamespace, read)))
 	}
 	for _, anchor := range p.anchors {
 		set.Secrets = append(set.Secrets, p.labelled(anchor))
@@ -250,7 +238,7 @@ func anchorUID(peer *v1alpha1.DiscoveryStatus, name string) types.UID {
 
 // anchorsOf are the Secrets that a member's readers' tokens are bound to. One from
 // before the fleet had tokens replaced stays until its reader reads with another.
-func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh) []*unstructured.Unstructured {
+func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh, now time.Time) []*unstructured.Unstructured {
 	names := map[string]bool{}
 	for _, reader := range members {
 		if !slices.Contains(readers, reader.Name) {
@@ -258,7 +246,7 @@ func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member,
 		}
 		current := peering.Anchor(reader.Name, credentials)
 		names[current] = true
-		if m.Status.Discovery == nil || readsWith(reader, m.Name, current) {
+		if m.Status.Discovery == nil || readsWith(reader, m.Name, current, now) {
 			continue
 		}
 		for _, old := range m.Status.Discovery.Anchors {
@@ -278,14 +266,15 @@ func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member,
 	return out
 }
 
-// readsWith tells whether all istiods of a reader read a peer with a token that is
-// bound to an anchor.
-func readsWith(reader *v1alpha1.Member, peer, anchor string) bool {
+// readsWith tells whether all istiods of a reader read a peer, and have had a token
+// that is bound to an anchor for long enough to use it.
+func readsWith(reader *v1alpha1.Member, peer, anchor string, now time.Time) bool {
 	if reader.Status.Discovery == nil {
 		return false
 	}
 	return slices.ContainsFunc(reader.Status.Discovery.Peers, func(p v1alpha1.PeerStatus) bool {
-		return p.Name == peer && p.State == v1alpha1.PeerSynced && p.Credential != nil && p.Credential.Anchor == anchor
+		return p.Name == peer && p.State == v1alpha1.PeerSynced && p.Credential != nil && p.Credential.Anchor == anchor &&
+			now.Sub(p.Credential.IssuedAt.Time) >= peering.Grace
 	})
 }
 

@@ -26,8 +26,6 @@ const (
 	reasonMinting = "CredentialComing"
 	// reasonSyncing: istiod has the credential and has not read the peer yet.
 	reasonSyncing = "Syncing"
-	// reasonRestartDue: istiod is restarted to take up a replaced credential.
-	reasonRestartDue = "RestartDue"
 	// reasonSynced: all istiods read the peer.
 	reasonSynced = "Synced"
 )
@@ -45,7 +43,7 @@ func (r *report) discovered(c *connection, p *pairs, delivered, waiting bool, no
 	}
 	next.Peers = nil
 	for _, one := range p.all {
-		next.Peers = append(next.Peers, one.status(delivered, p.policy.Restarts, c.peers.sight.of(one.want.Name)))
+		next.Peers = append(next.Peers, one.status(delivered, c.peers.sight.of(one.want.Name)))
 	}
 	if delivered {
 		next.Account, next.Anchors = keptFor(c.target.Delivered(), c.mesh)
@@ -73,7 +71,7 @@ func keptFor(inventory apply.Inventory, mesh apply.Mesh) (account string, anchor
 }
 
 // status of a pair, from what is known of it and of its istiods.
-func (one *pair) status(delivered, restarts bool, seen seenPeer) v1alpha1.PeerStatus {
+func (one *pair) status(delivered bool, seen seenPeer) v1alpha1.PeerStatus {
 	out := v1alpha1.PeerStatus{Name: one.want.Name, RestartedAt: one.known.RestartedAt}
 	say := func(state v1alpha1.PeerState, reason, message string) v1alpha1.PeerStatus {
 		out.State, out.Reason, out.Message = state, reason, shortenedTo(message, maxPeerWords)
@@ -101,8 +99,6 @@ func (one *pair) status(delivered, restarts bool, seen seenPeer) v1alpha1.PeerSt
 	case one.restarted != nil:
 		out.RestartedAt = one.restarted
 		return say(v1alpha1.PeerSyncing, reasonSyncing, "istiod is being restarted")
-	case restarts && one.replaced():
-		return say(v1alpha1.PeerSyncing, reasonRestartDue, "its credential was replaced, which istiod of this release takes up by a restart; there is at most one an hour")
 	case seen.state != "":
 		say(seen.state, seen.reason, seen.message)
 	case one.wasSynced():

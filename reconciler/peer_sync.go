@@ -43,6 +43,8 @@ const (
 	// restartPatience is how long istiod has to read a peer that can be read, before it
 	// is restarted, and restartEvery how often that may be.
 	restartPatience, restartEvery = 5 * time.Minute, time.Hour
+	// roomPatience is how long istiods have to let go of a peer.
+	roomPatience = 30 * time.Second
 )
 
 // peerSight is what a member's istiods have said of its peers. The zero value asks at
@@ -68,8 +70,10 @@ type seenPeer struct {
 func (s *peerSight) of(peer string) seenPeer { return s.peers[peer] }
 
 // changed takes what a delivery did: a change of istiod, or of what it reads its
-// peers with, is to be seen soon.
-func (s *peerSight) changed(changes []apply.Change) {
+// peers with, is to be seen soon. A kubeconfig that was put back was edited, and
+// istiod may go by what it had from before: it gets the kubeconfig anew.
+func (b *peerBook) changed(changes []apply.Change) {
+	s := &b.sight
 	for _, change := range changes {
 		ofIstiod := change.Subject.Kind == "Deployment" && change.Subject.Name == "istiod"
 		peer, ofPeer := strings.CutPrefix(change.Subject.Name, peering.SecretPrefix)
@@ -78,8 +82,13 @@ func (s *peerSight) changed(changes []apply.Change) {
 			continue
 		}
 		s.next, s.pause = time.Time{}, peersFirst
-		if ofPeer {
-			delete(s.peers, peer)
+		if !ofPeer {
+			continue
+		}
+		delete(s.peers, peer)
+		if held, ok := b.held[peer]; ok && change.Action == apply.Configured {
+			held.replaces, held.gone = true, time.Time{}
+			b.held[peer] = held
 		}
 	}
 }
@@ -207,7 +216,7 @@ func (r *memberReconciler) tryPeers(ctx context.Context, c *connection, read []*
 func (r *memberReconciler) tryCredential(ctx context.Context, credential peering.Credential) error {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	config, err := member.Config(credential.Data()[credential.Peer], r.connections.access.options)
+	config, err := member.Config(credential.Kubeconfig(), r.connections.access.options)
 	if err != nil {
 		return err
 	}
@@ -220,9 +229,8 @@ func (r *memberReconciler) tryCredential(ctx context.Context, credential peering
 	return member.Wrap("read the peer", err)
 }
 
-// restartIstiod restarts the member's istiod where a replaced credential needs that,
-// or nothing else has had it read a peer. It returns how soon it may be, where it may
-// not be now.
+// restartIstiod restarts the member's istiod where nothing else has had it read a
+// peer. It returns how soon it may be, where it may not be now.
 func (r *memberReconciler) restartIstiod(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, p *pairs, read []*pair) (time.Duration, bool) {
 	now := r.now()
 	var last time.Time
@@ -233,7 +241,7 @@ func (r *memberReconciler) restartIstiod(ctx context.Context, c *connection, m *
 	}
 	names := map[string]bool{}
 	for _, one := range read {
-		if one.restartDue(p.policy.Restarts, c.peers.sight.peers[one.want.Name], now) {
+		if one.restartDue(c.peers.sight.peers[one.want.Name], now) {
 			names[one.want.Name] = true
 		}
 	}
@@ -256,21 +264,46 @@ func (r *memberReconciler) restartIstiod(ctx context.Context, c *connection, m *
 	return 0, true
 }
 
-// restartDue tells whether istiod is to be restarted for a pair: where the release
-// needs that once its credential was replaced, and where istiod has not read a peer
-// for long that its credential reads.
-func (one *pair) restartDue(restarts bool, seen seenPeer, now time.Time) bool {
-	switch {
-	case one.verdict.Mint:
-		return false // another credential comes first
-	case restarts && one.replaced():
-		return true
+// restartDue tells whether istiod is to be restarted for a pair: where it has not
+// read a peer for long that its credential reads.
+func (one *pair) restartDue(seen seenPeer, now time.Time) bool {
+	if one.verdict.Mint {
+		return false // another token comes first
 	}
 	return seen.readable && !seen.unread.IsZero() && now.Sub(seen.unread) >= restartPatience
 }
 
-// replaced tells whether the pair's credential is another one than the hub knew
-// istiod to have taken up.
-func (one *pair) replaced() bool {
-	return one.known.Credential != nil && one.known.Credential.Digest != one.facts.Digest || one.known.Reason == reasonRestartDue
+// makeRoom has another kubeconfig for a peer delivered once istiods have let go of the
+// one that went with the last delivery, and returns how soon to look again; zero for
+// not by itself. One that is replaced in place may have them lose the peer's gateways.
+func (r *memberReconciler) makeRoom(ctx context.Context, c *connection, p *pairs) time.Duration {
+	wait, going := time.Duration(0), []*pair(nil)
+	for _, one := range p.all {
+		switch {
+		case !c.peers.held[one.want.Name].replaces:
+		case one.live != nil:
+			wait = soon // the next delivery is without it
+		default:
+			going = append(going, one)
+		}
+	}
+	if len(going) == 0 {
+		return wait
+	}
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	replicas, err := istiod.Clusters(ctx, c.member, c.mesh.SystemNamespace)
+	now := r.now()
+	wait = sooner(wait, peersFirst)
+	for _, one := range going {
+		held := c.peers.held[one.want.Name]
+		if held.gone.IsZero() {
+			held.gone = now
+		}
+		if why, _ := stillReads(replicas, err, one.want.Name); why == "" || now.Sub(held.gone) >= roomPatience {
+			held.replaces, wait = false, soon
+		}
+		c.peers.held[one.want.Name] = held
+	}
+	return wait
 }

@@ -46,7 +46,8 @@ func credentialFor(t *testing.T, peer string, at time.Time) *peering.Credential 
 		t.Fatal(err)
 	}
 	c := peering.Credential{Peer: peer, Endpoint: peering.Endpoint{Server: "https://" + peer}, Token: peering.NewToken("e30." + base64.RawURLEncoding.EncodeToString(claims) + ".canary-signature")}
-	parsed, err := peering.Parse(peer, c.Data())
+	c.First = c.Token
+	parsed, err := peering.Parse(peer, c.Data(), []byte(c.Token.Reveal()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,6 @@ func TestPairStatus(t *testing.T) {
 		reason    string
 		change    func(*pair)
 		undone    bool // the set was not delivered
-		restarts  bool
 		seen      seenPeer
 		state     v1alpha1.PeerState
 		why       string
@@ -101,19 +101,14 @@ func TestPairStatus(t *testing.T) {
 		{reason: "a peer that is away while its token does not", change: func(one *pair) {
 			one.trouble, one.verdict = away, peering.Verdict{Mint: true, Reason: peering.Expired, Usable: true}
 		}, seen: seenPeer{state: v1alpha1.PeerSynced, reason: reasonSynced}, state: v1alpha1.PeerFailed, why: reasonPeerUnreachable, says: "Expired"},
-		{reason: "replaced on a release that needs a restart", restarts: true, change: func(one *pair) {
-			one.known.Credential = credentialFor(t, "east", peerNow.Add(-time.Minute)).Status()
-		}, seen: seenPeer{state: v1alpha1.PeerSynced}, state: v1alpha1.PeerSyncing, why: reasonRestartDue},
-		{reason: "which is remembered", restarts: true, change: func(one *pair) { one.known.Reason = reasonRestartDue },
-			seen: seenPeer{state: v1alpha1.PeerSynced}, state: v1alpha1.PeerSyncing, why: reasonRestartDue},
-		{reason: "until it has happened", restarts: true, change: func(one *pair) { one.known.Reason, one.restarted = reasonRestartDue, stamp(peerNow) },
+		{reason: "istiod was restarted for it", change: func(one *pair) { one.restarted = stamp(peerNow) },
 			state: v1alpha1.PeerSyncing, why: reasonSyncing, says: "restarted"},
-		{reason: "replaced on one that does not", change: func(one *pair) {
+		{reason: "another token, which istiod has not to do with", change: func(one *pair) {
 			one.known.Credential = credentialFor(t, "east", peerNow.Add(-time.Minute)).Status()
 		}, seen: seenPeer{state: v1alpha1.PeerSynced, reason: reasonSynced}, state: v1alpha1.PeerSynced, why: reasonSynced},
 	} {
 		one := pairOf(t, tt.change)
-		got := one.status(!tt.undone, tt.restarts, tt.seen)
+		got := one.status(!tt.undone, tt.seen)
 		if got.Name != "east" || got.State != tt.state || got.Reason != tt.why || !strings.Contains(got.Message, tt.says) {
 			t.Errorf("%s: %+v", tt.reason, got)
 		}
@@ -161,24 +156,20 @@ func TestJudgeRead(t *testing.T) {
 func TestRestartDue(t *testing.T) {
 	t.Parallel()
 	stuck := seenPeer{state: v1alpha1.PeerSyncing, unread: peerNow.Add(-restartPatience), readable: true}
-	replaced := func(one *pair) { one.known.Credential = credentialFor(t, "east", peerNow).Status() }
 	for _, tt := range []struct {
-		reason   string
-		change   func(*pair)
-		restarts bool
-		seen     seenPeer
-		want     bool
+		reason string
+		change func(*pair)
+		seen   seenPeer
+		want   bool
 	}{
-		{"all is well", func(*pair) {}, true, seenPeer{state: v1alpha1.PeerSynced}, false},
-		{"replaced where that needs one", replaced, true, seenPeer{state: v1alpha1.PeerSynced}, true},
-		{"replaced where it does not", replaced, false, seenPeer{state: v1alpha1.PeerSynced}, false},
-		{"the first one", func(one *pair) { one.known = v1alpha1.PeerStatus{} }, true, seenPeer{}, false},
-		{"not read for long, though it can be", func(*pair) {}, false, stuck, true},
-		{"not for so long", func(*pair) {}, false, seenPeer{unread: stuck.unread.Add(time.Second), readable: true}, false},
-		{"it cannot be read", func(*pair) {}, false, seenPeer{unread: stuck.unread}, false},
-		{"another credential comes first", func(one *pair) { one.verdict.Mint = true }, true, stuck, false},
+		{"all is well", func(*pair) {}, seenPeer{state: v1alpha1.PeerSynced}, false},
+		{"another token", func(one *pair) { one.known.Credential = credentialFor(t, "east", peerNow).Status() }, seenPeer{state: v1alpha1.PeerSynced}, false},
+		{"not read for long, though it can be", func(*pair) {}, stuck, true},
+		{"not for so long", func(*pair) {}, seenPeer{unread: stuck.unread.Add(time.Second), readable: true}, false},
+		{"it cannot be read", func(*pair) {}, seenPeer{unread: stuck.unread}, false},
+		{"another token comes first", func(one *pair) { one.verdict.Mint = true }, stuck, false},
 	} {
-		if got := pairOf(t, tt.change).restartDue(tt.restarts, tt.seen, peerNow); got != tt.want {
+		if got := pairOf(t, tt.change).restartDue(tt.seen, peerNow); got != tt.want {
 			t.Errorf("%s: %t", tt.reason, got)
 		}
 	}
@@ -220,10 +211,14 @@ func TestPeersReady(t *testing.T) {
 func TestAnchorsOf(t *testing.T) {
 	t.Parallel()
 	before := metav1.NewTime(time.Unix(1000, 0))
-	reader := func(name string, state v1alpha1.PeerState, anchor string) *v1alpha1.Member {
+	since := func(name string, state v1alpha1.PeerState, anchor string, age time.Duration) *v1alpha1.Member {
 		m := aMember("prod", name)
-		m.Status.Discovery = &v1alpha1.DiscoveryStatus{Peers: []v1alpha1.PeerStatus{{Name: "east", State: state, Credential: &v1alpha1.PeerCredentialStatus{Anchor: anchor}}}}
+		m.Status.Discovery = &v1alpha1.DiscoveryStatus{Peers: []v1alpha1.PeerStatus{{Name: "east", State: state,
+			Credential: &v1alpha1.PeerCredentialStatus{Anchor: anchor, IssuedAt: metav1.NewTime(peerNow.Add(-age))}}}}
 		return &m
+	}
+	reader := func(name string, state v1alpha1.PeerState, anchor string) *v1alpha1.Member {
+		return since(name, state, anchor, peering.Grace)
 	}
 	fresh := aMember("prod", "new")
 	for _, tt := range []struct {
@@ -239,6 +234,8 @@ func TestAnchorsOf(t *testing.T) {
 			[]string{"isthmus-peer-west"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
 		{"and while istiod has not gone over", []*v1alpha1.Member{reader("west", v1alpha1.PeerSyncing, "isthmus-peer-west.1000")}, &before,
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
+		{"and until the new token is in use", []*v1alpha1.Member{since("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000", peering.Grace-time.Second)}, &before,
+			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
 		{"then it is revoked", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, &before,
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}},
 		{"another reader's name that begins alike", []*v1alpha1.Member{reader("west", v1alpha1.PeerSyncing, "")}, nil,
@@ -253,7 +250,7 @@ func TestAnchorsOf(t *testing.T) {
 		for _, r := range tt.readers {
 			names = append(names, r.Name)
 		}
-		for _, o := range anchorsOf(&m, names, append(tt.readers, &m), v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, peerMesh) {
+		for _, o := range anchorsOf(&m, names, append(tt.readers, &m), v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, peerMesh, peerNow) {
 			got = append(got, o.GetName())
 			if _, has := o.Object["data"]; has || o.GetNamespace() != peerMesh.SystemNamespace {
 				t.Errorf("%s: %v", tt.reason, o.Object)
@@ -381,25 +378,6 @@ func TestTriesBackOff(t *testing.T) {
 	}
 }
 
-// TestPairsTogether: where a replacement costs a restart, tokens go together.
-func TestPairsTogether(t *testing.T) {
-	t.Parallel()
-	for _, restarts := range []bool{true, false} {
-		policy := peering.Policy{Lifetime: 100 * time.Hour, RotateAt: 40, Restarts: restarts}
-		p := &pairs{policy: policy}
-		for _, age := range []time.Duration{10 * time.Hour, 25 * time.Hour, 50 * time.Hour} {
-			live := credentialFor(t, "east", peerNow.Add(-age))
-			one := &pair{live: live, facts: peering.Facts{Now: peerNow, Live: live, Known: live.Status(), Digest: live.Status().Digest}}
-			one.verdict = peering.Judge(policy, one.facts)
-			p.all = append(p.all, one)
-		}
-		p.together()
-		if p.all[0].verdict.Mint || p.all[1].verdict.Mint != restarts || !p.all[2].verdict.Mint {
-			t.Errorf("restarts %t: %+v %+v %+v", restarts, p.all[0].verdict, p.all[1].verdict, p.all[2].verdict)
-		}
-	}
-}
-
 // TestPeersInTheSet: the set has the credentials and anchors with our labels, tells
 // itself apart by them, and shows no token by its name.
 func TestPeersInTheSet(t *testing.T) {
@@ -411,7 +389,7 @@ func TestPeersInTheSet(t *testing.T) {
 	var set apply.Set
 	p.into(&set)
 	p.into(&set)
-	if len(set.Secrets) != 2 || set.Secrets[0].GetName() != "istio-remote-secret-east" || set.Secrets[1].GetName() != "isthmus-peer-east" {
+	if len(set.Secrets) != 3 || set.Secrets[0].GetName() != "istio-remote-secret-east" || set.Secrets[1].GetName() != v1alpha1.PeerTokens || set.Secrets[2].GetName() != "isthmus-peer-east" {
 		t.Fatalf("secrets %v", set.Secrets)
 	}
 	for _, secret := range set.Secrets {

@@ -66,9 +66,8 @@ type Export struct {
 
 // PeerCredentials are tokens of each member's reader account.
 type PeerCredentials struct {
-	// Lifetime of a token, from 10m to 8760h; an API server may give less. On releases
-	// whose istiod has to be restarted after a token is replaced, a token lives at
-	// least 2160h. Default: 168h.
+	// Lifetime of a token, from 10m to 8760h; an API server may give less.
+	// Default: 168h.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	Lifetime *metav1.Duration `json:"lifetime,omitempty"`

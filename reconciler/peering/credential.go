@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 )
 
 // Names in members.
@@ -31,7 +33,7 @@ const (
 	// AnchorPrefix and a reader's name begin the name of the Secret in the peer that
 	// the reader's tokens are bound to.
 	AnchorPrefix = "isthmus-peer-"
-	// Component is the value of the component label of both.
+	// Component is the value of the component label of all of them.
 	Component = "peers"
 )
 
@@ -79,7 +81,13 @@ type Credential struct {
 	// Peer that it reads.
 	Peer string
 	Endpoint
+	// Token that istiod reads with, from a file.
 	Token Token
+	// First is the token in the kubeconfig: that with which the kubeconfig was made,
+	// so that it does not change with the token. istiod reads with it until there is
+	// the file.
+	First Token
+	// Claims of Token.
 	Claims
 }
 
@@ -165,17 +173,31 @@ type contextEntry struct {
 type userEntry struct {
 	Name string `json:"name"`
 	User struct {
-		Token string `json:"token"`
+		Token     string `json:"token"`
+		TokenFile string `json:"tokenFile,omitempty"`
 	} `json:"user"`
 }
 
-// Data of the Secret with the credential: the peer's name, which istiod knows it by,
-// and the kubeconfig.
+// Data of the Secret with the kubeconfig: that, by the peer's name, which istiod
+// knows the peer by.
 func (c Credential) Data() map[string][]byte {
+	return map[string][]byte{c.Peer: c.kubeconfig(c.First, tokenFile(c.Peer))}
+}
+
+// Kubeconfig reads the peer with the token itself, for who has no such file.
+func (c Credential) Kubeconfig() []byte { return c.kubeconfig(c.Token, "") }
+
+// tokenFile is where istiod finds its token for a peer. Its working directory is the
+// root, and where processes stand for pods it is what stands for the root.
+func tokenFile(peer string) string {
+	return strings.TrimPrefix(v1alpha1.PeerTokensPath, "/") + "/" + peer
+}
+
+func (c Credential) kubeconfig(token Token, file string) []byte {
 	at, how, as := clusterEntry{Name: c.Peer}, contextEntry{Name: c.Peer}, userEntry{Name: c.Peer}
 	at.Cluster.CA, at.Cluster.Server, at.Cluster.TLSServerName = c.CA, c.Server, c.TLSServerName
 	how.Context.Cluster, how.Context.User = c.Peer, c.Peer
-	as.User.Token = c.Token.Reveal()
+	as.User.Token, as.User.TokenFile = token.Reveal(), file
 	raw, err := yaml.Marshal(kubeconfig{
 		APIVersion: "v1", Kind: "Config", Current: c.Peer,
 		Clusters: []clusterEntry{at}, Contexts: []contextEntry{how}, Users: []userEntry{as},
@@ -183,48 +205,64 @@ func (c Credential) Data() map[string][]byte {
 	if err != nil {
 		panic("strings and bytes are always JSON") // and nothing else is in there
 	}
-	return map[string][]byte{c.Peer: raw}
+	return raw
 }
 
-// Secret is what istiod reads the credential from, in the reader's system namespace.
+// Secret is what istiod reads the kubeconfig from, in the reader's system namespace.
 // The same credential gives the same bytes.
 func (c Credential) Secret(namespace string) *unstructured.Unstructured {
+	secret := secretWith(namespace, SecretPrefix+c.Peer, c.Data())
+	secret.SetLabels(map[string]string{LabelMultiCluster: "true"})
+	secret.SetAnnotations(map[string]string{AnnotationCluster: c.Peer})
+	return secret
+}
+
+// Tokens is the Secret with the tokens of a reader's credentials, which its istiod
+// has as files.
+func Tokens(namespace string, all []Credential) *unstructured.Unstructured {
+	data := map[string][]byte{}
+	for _, c := range all {
+		data[c.Peer] = []byte(c.Token.Reveal())
+	}
+	return secretWith(namespace, v1alpha1.PeerTokens, data)
+}
+
+func secretWith(namespace, name string, files map[string][]byte) *unstructured.Unstructured {
 	data := map[string]any{}
-	for name, content := range c.Data() {
-		data[name] = base64.StdEncoding.EncodeToString(content)
+	for file, content := range files {
+		data[file] = base64.StdEncoding.EncodeToString(content)
 	}
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1",
 		"kind":       "Secret",
-		"metadata": map[string]any{
-			"name": SecretPrefix + c.Peer, "namespace": namespace,
-			"labels":      map[string]any{LabelMultiCluster: "true"},
-			"annotations": map[string]any{AnnotationCluster: c.Peer},
-		},
-		"type": "Opaque",
-		"data": data,
+		"metadata":   map[string]any{"name": name, "namespace": namespace},
+		"type":       "Opaque",
+		"data":       data,
 	}}
 }
 
-// Digest of what a Secret holds (SHA-256, hexadecimal), by which a credential is
-// known again.
-func Digest(data map[string][]byte) string {
+// Digest of what the Secret of a peer holds, and of its token (SHA-256, hexadecimal),
+// by which a credential is known again.
+func Digest(data map[string][]byte, token []byte) string {
 	sum := sha256.New()
+	write := func(part []byte) {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		sum.Write(size[:])
+		sum.Write(part)
+	}
+	write(token)
 	for _, name := range slices.Sorted(maps.Keys(data)) {
-		for _, part := range [][]byte{[]byte(name), data[name]} {
-			var size [8]byte
-			binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-			sum.Write(size[:])
-			sum.Write(part)
-		}
+		write([]byte(name))
+		write(data[name])
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// Parse reads the credential of a peer back from what its Secret holds. What
-// [Credential.Data] would not have written is an error, which does not tell what
-// is there.
-func Parse(peer string, data map[string][]byte) (Credential, error) {
+// Parse reads the credential of a peer back from what its Secret holds, and the
+// token. What [Credential.Data] would not have written is an error, which does not
+// tell what is there. Without a token that can be read, it is the first one.
+func Parse(peer string, data map[string][]byte, token []byte) (Credential, error) {
 	raw, ok := data[peer]
 	if !ok || len(data) != 1 {
 		return Credential{}, fmt.Errorf("it does not have the one key %q", peer)
@@ -240,12 +278,17 @@ func Parse(peer string, data map[string][]byte) (Credential, error) {
 	c := Credential{
 		Peer:     peer,
 		Endpoint: Endpoint{Server: at.Server, TLSServerName: at.TLSServerName, CA: at.CA},
-		Token:    NewToken(k.Users[0].User.Token),
+		First:    NewToken(k.Users[0].User.Token), Token: NewToken(string(token)),
 	}
 	if string(c.Data()[peer]) != string(raw) {
 		return Credential{}, errors.New("its kubeconfig is not as isthmus writes it")
 	}
-	var err error
-	c.Claims, err = claimsOf(c.Token)
-	return c, err
+	first, err := claimsOf(c.First)
+	if err != nil {
+		return Credential{}, err
+	}
+	if c.Claims, err = claimsOf(c.Token); err != nil {
+		c.Token, c.Claims = c.First, first
+	}
+	return c, nil
 }

@@ -4,8 +4,10 @@
 // Of two members the reader is the one whose istiod reads, and the peer the one
 // that is read. [Peers] tells who reads whom. A [Credential] is a token of the
 // peer's reader account, bound to a Secret in the peer, its anchor: without the
-// anchor the token is void. It is kept in a Secret in the reader, as istiod wants
-// it, and nowhere else. [Judge] says whether it stays, and [Mint] makes another.
+// anchor the token is void. It is kept in the reader and nowhere else: the kubeconfig
+// in a Secret as istiod wants it, and the token in another, which istiod has as files.
+// So the kubeconfig stays when the token is replaced: a changed one has istiod connect
+// anew, and may lose the peer's gateways by it. [Judge] says whether it stays, and [Mint] makes another.
 //
 // A [View] is what one member has of services and serves of those of others: all
 // that members see of each other. [Join] puts the views of a network together, and

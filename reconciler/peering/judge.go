@@ -15,11 +15,11 @@ import (
 const (
 	// DefaultLifetime of a token, and DefaultRotateAt of it in per cent.
 	DefaultLifetime, DefaultRotateAt = 168 * time.Hour, 40
-	// RestartLifetime is how long a token lives at least in a reader whose istiod has
-	// to be restarted once it is replaced.
-	RestartLifetime = 2160 * time.Hour
 	// MaxSkew is how far the clocks of a hub and a peer may be apart.
 	MaxSkew = 5 * time.Minute
+	// Grace is how long a token is used still after it was replaced: the kubelet brings
+	// the file with the new one within about a minute, and istiod reads it once a minute.
+	Grace = 5 * time.Minute
 )
 
 // Policy says how a reader's credentials are made and replaced.
@@ -30,13 +30,11 @@ type Policy struct {
 	RotateAt int
 	// ReplaceIssuedBefore has those replaced that were issued before; zero for none.
 	ReplaceIssuedBefore time.Time
-	// Restarts: each replacement costs the reader's istiod a restart.
-	Restarts bool
 }
 
-// PolicyOf a network for one reader.
-func PolicyOf(c v1alpha1.PeerCredentials, restarts bool) Policy {
-	p := Policy{Lifetime: DefaultLifetime, RotateAt: DefaultRotateAt, Restarts: restarts}
+// PolicyOf a network.
+func PolicyOf(c v1alpha1.PeerCredentials) Policy {
+	p := Policy{Lifetime: DefaultLifetime, RotateAt: DefaultRotateAt}
 	if c.Lifetime != nil && c.Lifetime.Duration > 0 {
 		p.Lifetime = c.Lifetime.Duration
 	}
@@ -45,9 +43,6 @@ func PolicyOf(c v1alpha1.PeerCredentials, restarts bool) Policy {
 	}
 	if c.ReplaceIssuedBefore != nil {
 		p.ReplaceIssuedBefore = c.ReplaceIssuedBefore.Time
-	}
-	if restarts {
-		p.Lifetime = max(p.Lifetime, RestartLifetime)
 	}
 	return p
 }
@@ -86,7 +81,7 @@ type Facts struct {
 
 // Verdict on a credential.
 type Verdict struct {
-	// Mint says that another one is to be made; else it stays byte for byte.
+	// Mint says that another token is to be made; else all stays byte for byte.
 	Mint bool
 	// Reason is the name of the check that wants it, empty for none.
 	Reason string
@@ -154,13 +149,11 @@ func Judge(p Policy, f Facts) Verdict {
 
 // DueAt is when a token is due for replacement: at the share of its life, or up to
 // a tenth of that earlier, so that those that were made together are not all
-// replaced together. Where a replacement costs a restart, together is better.
+// replaced together; and soon enough for the new one to be in use when it ends.
 func (p Policy) DueAt(c Claims) time.Time {
 	share := c.Life() / 100 * time.Duration(p.RotateAt)
-	if !p.Restarts {
-		spread := fnv.New32a()
-		_, _ = fmt.Fprint(spread, c.Anchor, " ", c.AnchorUID, " ", c.IssuedAt.Unix())
-		share -= share / 10 / 1000 * time.Duration(spread.Sum32()%1000)
-	}
-	return c.IssuedAt.Add(share)
+	spread := fnv.New32a()
+	_, _ = fmt.Fprint(spread, c.Anchor, " ", c.AnchorUID, " ", c.IssuedAt.Unix())
+	share -= share / 10 / 1000 * time.Duration(spread.Sum32()%1000)
+	return c.IssuedAt.Add(min(share, c.Life()-Grace))
 }

@@ -29,6 +29,9 @@ type Request struct {
 	AnchorUID types.UID
 	// Lifetime to ask for; the peer's API server may give less.
 	Lifetime time.Duration
+	// Before is what the reader has; nil for none. Its kubeconfig stays if it leads
+	// there still.
+	Before *Credential
 }
 
 // Mint makes a credential in the peer. The audience is the peer's own API server,
@@ -51,12 +54,16 @@ func Mint(ctx context.Context, ask Asking, r Request) (Credential, error) {
 	if c.Account != Account || c.Namespace != r.Namespace || c.Anchor != r.Anchor || c.AnchorUID != r.AnchorUID {
 		return Credential{}, errors.New("the API server gave a token of another account, or one that is not bound as asked")
 	}
+	c.First = c.Token
+	if r.Before != nil && r.Before.Endpoint.Equal(r.Endpoint) {
+		c.First = r.Before.First
+	}
 	return c, nil
 }
 
 // Status is the record of the credential on the hub, which does not tell what it is.
 func (c Credential) Status() *v1alpha1.PeerCredentialStatus {
 	return &v1alpha1.PeerCredentialStatus{
-		IssuedAt: metav1.NewTime(c.IssuedAt), ExpiresAt: metav1.NewTime(c.ExpiresAt), Digest: Digest(c.Data()), Anchor: c.Anchor,
+		IssuedAt: metav1.NewTime(c.IssuedAt), ExpiresAt: metav1.NewTime(c.ExpiresAt), Digest: Digest(c.Data(), []byte(c.Token.Reveal())), Anchor: c.Anchor,
 	}
 }

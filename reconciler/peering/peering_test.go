@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
@@ -229,14 +230,49 @@ func TestSecretAndBack(t *testing.T) {
 		if secret.GetName() != "istio-remote-secret-east" || secret.GetLabels()[LabelMultiCluster] != "true" || secret.GetAnnotations()[AnnotationCluster] != "east" {
 			t.Errorf("metadata %v", secret.Object["metadata"])
 		}
-		data := c.Data()
-		back, err := Parse("east", data)
+		data, token := c.Data(), []byte(c.Token.Reveal())
+		back, err := Parse("east", data, token)
 		if diff := cmp.Diff(c, back); err != nil || diff != "" {
 			t.Errorf("read back: %v (-want +got):\n%s", err, diff)
 		}
-		if c.Status().Digest != Digest(data) {
-			t.Error("the record has another digest than what is in the Secret")
+		if c.Status().Digest != Digest(data, token) {
+			t.Error("the record has another digest than what is in the Secrets")
 		}
+	}
+}
+
+// TestReplacedTokenKeepsTheKubeconfig: while the peer is where it was, another token
+// is in the file alone; else the kubeconfig has it, too.
+func TestReplacedTokenKeepsTheKubeconfig(t *testing.T) {
+	t.Parallel()
+	first := minted(t, time.Hour)
+	next := request(2 * time.Hour)
+	next.Before = &first
+	again, err := Mint(t.Context(), answering(jwt(claims(2*time.Hour, "isthmus-peer-west", "anchor-1"))), next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first.Secret("applink-system"), again.Secret("applink-system")); diff != "" {
+		t.Errorf("another kubeconfig:\n%s", diff)
+	}
+	files, _, _ := unstructured.NestedStringMap(Tokens("applink-system", []Credential{again}).Object, "data")
+	if raw, err := base64.StdEncoding.DecodeString(files["east"]); err != nil || string(raw) != again.Token.Reveal() || again.Token.Equal(first.Token) {
+		t.Error("the file does not have the new token")
+	}
+	if again.Status().Digest == first.Status().Digest || again.Life() != 2*time.Hour {
+		t.Errorf("the record is that of the old token: %+v", again.Status())
+	}
+	back, err := Parse("east", again.Data(), []byte(again.Token.Reveal()))
+	if diff := cmp.Diff(again, back); err != nil || diff != "" {
+		t.Errorf("read back: %v (-want +got):\n%s", err, diff)
+	}
+	if back, err = Parse("east", again.Data(), nil); err != nil || !back.Token.Equal(first.Token) || back.Life() != time.Hour {
+		t.Errorf("without the file the kubeconfig is not kept: %v %+v", err, back.Claims)
+	}
+	next.Endpoint.Server = "https://moved"
+	moved, err := Mint(t.Context(), answering(again.Token.Reveal()), next)
+	if err != nil || !moved.First.Equal(again.Token) {
+		t.Errorf("the kubeconfig of a peer that has moved has an old token: %v", err)
 	}
 }
 
@@ -244,7 +280,7 @@ func TestSecretAndBack(t *testing.T) {
 // every istiod connects anew.
 func TestKubeconfigIsWhatIstiodTakes(t *testing.T) {
 	t.Parallel()
-	c := Credential{Peer: "east", Endpoint: Endpoint{Server: "https://east.example:6443", TLSServerName: "kubernetes", CA: []byte("pem")}, Token: NewToken("a.b.c")}
+	c := Credential{Peer: "east", Endpoint: Endpoint{Server: "https://east.example:6443", TLSServerName: "kubernetes", CA: []byte("pem")}, Token: NewToken("d.e.f"), First: NewToken("a.b.c")}
 	const want = `apiVersion: v1
 clusters:
 - cluster:
@@ -263,9 +299,14 @@ users:
 - name: east
   user:
     token: a.b.c
+    tokenFile: var/run/secrets/isthmus/peers/east
 `
 	if diff := cmp.Diff(want, string(c.Data()["east"])); diff != "" {
 		t.Errorf("kubeconfig (-want +got):\n%s", diff)
+	}
+	own := strings.NewReplacer("a.b.c", "d.e.f", "    tokenFile: var/run/secrets/isthmus/peers/east\n", "").Replace(want)
+	if diff := cmp.Diff(own, string(c.Kubeconfig())); diff != "" {
+		t.Errorf("kubeconfig for others than istiod (-want +got):\n%s", diff)
 	}
 }
 
@@ -286,7 +327,7 @@ func TestParseRefuses(t *testing.T) {
 		for name, text := range data {
 			bytes[name] = []byte(text)
 		}
-		if _, err := Parse("east", bytes); err == nil || strings.Contains(err.Error(), canary) {
+		if _, err := Parse("east", bytes, nil); err == nil || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: error %v", reason, err)
 		}
 	}
@@ -298,11 +339,13 @@ func TestDigestTellsDataApart(t *testing.T) {
 	for reason, data := range map[string]map[string][]byte{
 		"nothing": nil, "empty": {"": nil}, "a=b": {"a": []byte("b")}, "ab=": {"ab": nil}, "a=,b=": {"a": nil, "b": nil}, "a=c": {"a": []byte("c")},
 	} {
-		digest := Digest(data)
-		if other, ok := seen[digest]; ok || len(digest) != 64 {
-			t.Errorf("%s and %s: digest %s", reason, other, digest)
+		for _, token := range []string{"", "t"} {
+			digest := Digest(data, []byte(token))
+			if other, ok := seen[digest]; ok || len(digest) != 64 {
+				t.Errorf("%s %s and %s: digest %s", reason, token, other, digest)
+			}
+			seen[digest] = reason + " " + token
 		}
-		seen[digest] = reason
 	}
 }
 
@@ -313,7 +356,7 @@ func TestTokensNeverShow(t *testing.T) {
 	hidden := struct{ inside []Credential }{[]Credential{c}}
 	var shown []string
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T"} {
-		for _, what := range []any{c, &c, c.Token, &c.Token, hidden, &hidden, map[string]Credential{"c": c}} {
+		for _, what := range []any{c, &c, c.Token, &c.Token, hidden, &hidden, map[string]Credential{"c": c}, c.First} {
 			shown = append(shown, fmt.Sprintf(verb, what))
 		}
 	}
@@ -340,20 +383,15 @@ func TestPolicyOf(t *testing.T) {
 	t.Parallel()
 	before := metav1.NewTime(issued)
 	for _, tt := range []struct {
-		reason   string
-		in       v1alpha1.PeerCredentials
-		restarts bool
-		want     Policy
+		reason string
+		in     v1alpha1.PeerCredentials
+		want   Policy
 	}{
-		{"defaults", v1alpha1.PeerCredentials{}, false, Policy{Lifetime: 168 * time.Hour, RotateAt: 40}},
-		{"as written", v1alpha1.PeerCredentials{Lifetime: &metav1.Duration{Duration: time.Hour}, RotateAt: "70%", ReplaceIssuedBefore: &before}, false,
+		{"defaults", v1alpha1.PeerCredentials{}, Policy{Lifetime: 168 * time.Hour, RotateAt: 40}},
+		{"as written", v1alpha1.PeerCredentials{Lifetime: &metav1.Duration{Duration: time.Hour}, RotateAt: "70%", ReplaceIssuedBefore: &before},
 			Policy{Lifetime: time.Hour, RotateAt: 70, ReplaceIssuedBefore: issued}},
-		{"where a replacement costs a restart", v1alpha1.PeerCredentials{Lifetime: &metav1.Duration{Duration: time.Hour}}, true,
-			Policy{Lifetime: 2160 * time.Hour, RotateAt: 40, Restarts: true}},
-		{"longer still", v1alpha1.PeerCredentials{Lifetime: &metav1.Duration{Duration: 8760 * time.Hour}}, true,
-			Policy{Lifetime: 8760 * time.Hour, RotateAt: 40, Restarts: true}},
 	} {
-		if diff := cmp.Diff(tt.want, PolicyOf(tt.in, tt.restarts)); diff != "" {
+		if diff := cmp.Diff(tt.want, PolicyOf(tt.in)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.reason, diff)
 		}
 	}
@@ -396,7 +434,8 @@ func TestJudge(t *testing.T) {
 		{"what the fleet says of the future", func(p *Policy, _ *Facts) { p.ReplaceIssuedBefore = issued.Add(90 * time.Hour) }, keep},
 		{"a clock that fell back", func(_ *Policy, f *Facts) { f.Now = issued.Add(-MaxSkew - time.Second) }, Verdict{Mint: true, Reason: FromTheFuture, Usable: true, Timed: true}},
 		{"skew that is bearable", func(_ *Policy, f *Facts) { f.Now = issued.Add(-MaxSkew) }, keep},
-		{"a moment before it expires", func(p *Policy, f *Facts) { f.Now, p.RotateAt, p.Restarts = issued.Add(life-time.Second), 100, true }, keep},
+		{"too late for another to be in use in time", func(p *Policy, f *Facts) { f.Now, p.RotateAt = issued.Add(life-Grace), 100 },
+			Verdict{Mint: true, Reason: RotationDue, Usable: true, Timed: true}},
 		{"expired", func(_ *Policy, f *Facts) { f.Now = issued.Add(life) }, Verdict{Mint: true, Reason: Expired, Usable: true, Timed: true}},
 		{"before its share of life", func(_ *Policy, f *Facts) { f.Now = issued.Add(36 * time.Hour) }, keep},
 		{"after it", func(_ *Policy, f *Facts) { f.Now = issued.Add(40 * time.Hour) }, Verdict{Mint: true, Reason: RotationDue, Usable: true, Timed: true}},
@@ -418,7 +457,7 @@ func TestJudge(t *testing.T) {
 }
 
 // TestDueAtIsSpread shows that tokens which were made together are not all due
-// together, and never later than their share; but together where each costs a restart.
+// together, and never later than their share.
 func TestDueAtIsSpread(t *testing.T) {
 	t.Parallel()
 	at := map[time.Time]bool{}
@@ -430,9 +469,6 @@ func TestDueAtIsSpread(t *testing.T) {
 			t.Errorf("due at %s, want from %s to %s", due, earliest, latest)
 		}
 		at[due] = true
-		if together := (Policy{RotateAt: 40, Restarts: true}).DueAt(c); !together.Equal(latest) {
-			t.Errorf("due at %s, want %s", together, latest)
-		}
 	}
 	if len(at) < 90 {
 		t.Errorf("100 tokens are due at %d times: %v", len(at), slices.SortedFunc(maps.Keys(at), time.Time.Compare))

@@ -112,7 +112,7 @@ func TestMakeReportsProblems(t *testing.T) {
 		},
 		{
 			"{}", []string{"one: {version: 1.29.1}", "two: {version: 1.29.1}"}, plan.Observed{},
-			[]string{`warning KnownFaults one.yaml:7: spec.upgrade.version: release "1.29.1" has known faults that concern network "prod": PeerRotationGap, PeerRotationStaleAmbient, PeerLeak, ReadyBeforePeers, GatewayDenyAll`},
+			[]string{`warning KnownFaults one.yaml:7: spec.upgrade.version: release "1.29.1" has known faults that concern network "prod": PeerLeak, ReadyBeforePeers, GatewayDenyAll`},
 			"known faults are told once per release",
 		},
 	}

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/isthmus-mesh/isthmus/catalog"
 	"github.com/isthmus-mesh/isthmus/fleet"
@@ -39,9 +38,6 @@ const (
 	// ReasonRevocationNotRead: node proxies of the release read no list of what is
 	// revoked.
 	ReasonRevocationNotRead = "RevocationNotRead"
-	// ReasonTokensLiveLonger: on the release a token is not replaced as often as the
-	// fleet says.
-	ReasonTokensLiveLonger = "TokensLiveLonger"
 	// ReasonMinorSkipped: Istio upgrades in place one minor at a time.
 	ReasonMinorSkipped = "MinorSkipped"
 	// ReasonRollbackTooFar: Istio goes back one minor and no more.
@@ -82,7 +78,6 @@ var rules = []rule{
 	{ReasonGatewayAPIOld, fleet.SeverityWarning, eachMember(gatewayAPIOld)},
 	{ReasonTrustDomainChanged, fleet.SeverityError, trustDomainChanged},
 	{ReasonRevocationNotRead, fleet.SeverityError, revocationNotRead},
-	{ReasonTokensLiveLonger, fleet.SeverityWarning, tokensLiveLonger},
 	{ReasonMinorSkipped, fleet.SeverityError, eachMember(minorSkipped)},
 	{ReasonRollbackTooFar, fleet.SeverityError, eachMember(rollbackTooFar)},
 	{ReasonRollback, fleet.SeverityWarning, eachMember(rollback)},
@@ -175,30 +170,6 @@ func revocationNotRead(g group, report reporter) {
 	}
 	report(g.ofNetwork("spec.trust.revocation"), "node proxies read no list of what is revoked on "+strings.Join(names, ", "),
 		"move them to 1.29 or newer first; until then replace the root to be rid of a member's CA")
-}
-
-// restartLifetime is how long a token lives at least where its replacement costs a
-// restart of istiod.
-const restartLifetime = 2160 * time.Hour
-
-// tokensLiveLonger says where a lifetime that people chose does not hold.
-func tokensLiveLonger(g group, report reporter) {
-	life := g.network.Spec.Discovery.Credentials.Lifetime
-	if life == nil || life.Duration >= restartLifetime || len(g.members) < 2 {
-		return
-	}
-	var names []string
-	for _, d := range g.members {
-		if d.Release.RestartsForPeers() {
-			names = append(names, fmt.Sprintf("%q (%s)", d.Member.Name, d.Release.Version))
-		}
-	}
-	if len(names) == 0 {
-		return
-	}
-	report(g.ofNetwork("spec.discovery.credentials.lifetime"),
-		"istiod has to be restarted after a token was replaced, so tokens live 2160h and not this long, on "+strings.Join(names, ", "),
-		"say 2160h or more, or nothing; `isthmus catalog show RELEASE` says what becomes of a peer whose token is replaced")
 }
 
 // imageNotPinned: an image that is not pinned among others that are is a hole

@@ -92,19 +92,6 @@ func TestRules(t *testing.T) {
 			},
 		},
 		{
-			"tokens that live longer than the fleet says, where a new one costs a restart",
-			"discovery: {credentials: {lifetime: 24h}}\n  acceptedHazards: [PeerRotationGap, PeerRotationStaleAmbient, PeerInformerStuck, PeerLeak, ReadyBeforePeers, GatewayDenyAll]",
-			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}", "cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}", "cluster: {CLUSTER}\n  upgrade: {version: 1.29.1}"},
-			plan.Observed{}, []string{
-				`warning TokensLiveLonger network.yaml:5: spec.discovery.credentials.lifetime: istiod has to be restarted after a token was replaced, so tokens live 2160h and not this long, on "one" (1.29.1), "three" (1.29.1), "two" (1.30.4)`,
-			},
-		},
-		{
-			"tokens that live as long as they have to",
-			"discovery: {credentials: {lifetime: 2160h}}",
-			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}", "cluster: {CLUSTER}\n  upgrade: {version: 1.31.0}"}, plan.Observed{}, nil,
-		},
-		{
 			"what revocation does not do is told", "trust: {revocation: CRL}",
 			[]string{"cluster: {CLUSTER}\n  upgrade: {version: 1.30.4}"}, plan.Observed{},
 			[]string{`warning KnownFaults one.yaml:7: spec.upgrade.version: release "1.30.4" has known faults that concern network "prod": RevocationOfClientsOnly, RevocationNotInGateways`},
