@@ -263,7 +263,7 @@ func waitDropped(ctx context.Context, c *connection, name string) string {
 // of them have answered.
 func stillReads(replicas []istiod.Replica, err error, name string) (why string, answered bool) {
 	if err != nil {
-		return "what its istiod reads is not known: " + string(memberFailure(err).Reason), false
+		return "what its istiod reads is not known: " + memberFailure(err).Reason, false
 	}
 	for _, replica := range replicas {
 		switch {

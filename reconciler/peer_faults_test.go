@@ -222,7 +222,7 @@ func (w *peerWorld) peer(name string) *v1alpha1.Member {
 func (w *peerWorld) restart() {
 	w.t.Helper()
 	w.r.connections.drop(client.ObjectKeyFromObject(w.m))
-	w.r.endpoints = endpoints{} //nolint:govet // copylocks: nobody uses it.
+	w.r.endpoints = endpoints{}
 	c, failure := w.r.connections.get(w.t.Context(), w.m, peerMesh)
 	if failure != nil {
 		w.t.Fatal(failure)

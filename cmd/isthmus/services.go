@@ -26,8 +26,8 @@ type discoveryOptions struct {
 	problems        bool
 }
 
-// discoveryCommand makes one of them.
-func discoveryCommand(cmd *cobra.Command, opts *discoveryOptions, run func(ctx context.Context) error) *cobra.Command {
+// discoveryCommand makes a command one of them.
+func discoveryCommand(cmd *cobra.Command, opts *discoveryOptions, run func(ctx context.Context) error) {
 	cmd.Args = hintArgs(cobra.MaximumNArgs(1))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkFormat(opts.format); err != nil {
@@ -41,7 +41,6 @@ func discoveryCommand(cmd *cobra.Command, opts *discoveryOptions, run func(ctx c
 	opts.hub.add(cmd)
 	formatFlag(cmd, &opts.format)
 	cmd.Flags().StringVar(&opts.member, "member", "", "only what concerns this member")
-	return cmd
 }
 
 func newServices(p *printer) *cobra.Command {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,8 +154,14 @@ func testComesAndGoes(t *testing.T, p *peers) {
 	}
 }
 
-// manyServices on each member.
-const manyServices = 300
+// manyServices on each member: ISTHMUS_SERVICES, else as many as a run of all tests has
+// time for.
+var manyServices = func() int {
+	if n, err := strconv.Atoi(os.Getenv("ISTHMUS_SERVICES")); err == nil && n > 0 {
+		return n
+	}
+	return 50
+}()
 
 // testManyServices prints how long it takes from the first of many services on all
 // members until every istiod tells how each of them is reached in both other
