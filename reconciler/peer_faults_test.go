@@ -33,6 +33,7 @@ import (
 // aPeer is an API server that knows just enough to make tokens.
 type aPeer struct {
 	server *httptest.Server
+	over   chan struct{} // of the test
 	// refuse is the status that it answers requests for tokens with; 0 for a token,
 	// -1 for no answer at all. Missing is what it does not find.
 	refuse  int
@@ -50,6 +51,8 @@ func newPeer(t *testing.T) *aPeer {
 	p := &aPeer{life: 168 * time.Hour}
 	p.server = httptest.NewTLSServer(p)
 	t.Cleanup(p.server.Close)
+	p.over = make(chan struct{})
+	t.Cleanup(func() { close(p.over) })
 	return p
 }
 
@@ -91,10 +94,11 @@ func (p *aPeer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *aPeer) token(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case p.refuse < 0:
-		<-r.Context().Done()
+		<-p.over
 		return
 	case p.missing != "":
 		status := apierrors.NewNotFound(schema.GroupResource{Resource: p.missing}, "x").Status()
+		status.APIVersion, status.Kind = "v1", "Status"
 		answer(w, http.StatusNotFound, &status)
 		return
 	case p.refuse > 0:
@@ -221,7 +225,9 @@ func (w *peerWorld) peer(name string) *v1alpha1.Member {
 // restart is what a process that dies leaves: what is in the member, and on the hub.
 func (w *peerWorld) restart() {
 	w.t.Helper()
-	w.r.connections.drop(client.ObjectKeyFromObject(w.m))
+	for i := range w.hub.members {
+		w.r.connections.drop(client.ObjectKeyFromObject(&w.hub.members[i]))
+	}
 	w.r.endpoints = endpoints{}
 	c, failure := w.r.connections.get(w.t.Context(), w.m, peerMesh)
 	if failure != nil {
@@ -386,9 +392,13 @@ func TestPeerTokensAfterAKill(t *testing.T) {
 // TestPeerTokenExpiredWhileAway: it is replaced at the start.
 func TestPeerTokenExpiredWhileAway(t *testing.T) {
 	t.Parallel()
-	w, east := settledWorld(t)
-	east.ahead = 200 * time.Hour // time passes, here and there
-	w.r.now = func() time.Time { return time.Now().Add(200 * time.Hour) }
+	east := newPeer(t)
+	east.ahead = -200 * time.Hour // it is made so long ago
+	w := newPeerWorld(t, map[string]*aPeer{"east": east})
+	w.mint(5 * time.Second)
+	w.deliver()
+	w.record()
+	east.ahead = 0
 	w.restart()
 	if p := w.look(); p.all[0].verdict.Reason != peering.Expired {
 		t.Errorf("verdict %+v", p.all[0].verdict)

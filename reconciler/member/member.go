@@ -120,8 +120,12 @@ func (m *Member) Token(ctx context.Context, namespace, account string, request *
 	if err != nil {
 		return nil, err
 	}
-	raw, err := m.REST.Post().AbsPath("api", "v1", "namespaces", namespace, "serviceaccounts", account, "token").
-		SetHeader("Content-Type", "application/json").Body(body).DoRaw(ctx)
+	result := m.REST.Post().AbsPath("api", "v1", "namespaces", namespace, "serviceaccounts", account, "token").
+		SetHeader("Content-Type", "application/json").Body(body).Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, err // with what the API server did not find, which a raw answer lacks
+	}
+	raw, err := result.Raw()
 	if err != nil {
 		return nil, err
 	}
