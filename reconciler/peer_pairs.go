@@ -241,7 +241,8 @@ func anchorUID(peer *v1alpha1.DiscoveryStatus, name string) types.UID {
 func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh, now time.Time) []*unstructured.Unstructured {
 	names := map[string]bool{}
 	for _, reader := range members {
-		if !slices.Contains(readers, reader.Name) {
+		// One that has no cluster, and may never get it, has no use for one.
+		if !slices.Contains(readers, reader.Name) || reader.Status.ClusterUID == "" {
 			continue
 		}
 		current := peering.Anchor(reader.Name, credentials)

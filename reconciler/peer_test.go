@@ -213,6 +213,7 @@ func TestAnchorsOf(t *testing.T) {
 	before := metav1.NewTime(time.Unix(1000, 0))
 	since := func(name string, state v1alpha1.PeerState, anchor string, age time.Duration) *v1alpha1.Member {
 		m := aMember("prod", name)
+		m.Status.ClusterUID = name
 		m.Status.Discovery = &v1alpha1.DiscoveryStatus{Peers: []v1alpha1.PeerStatus{{Name: "east", State: state,
 			Credential: &v1alpha1.PeerCredentialStatus{Anchor: anchor, IssuedAt: metav1.NewTime(peerNow.Add(-age))}}}}
 		return &m
@@ -220,7 +221,8 @@ func TestAnchorsOf(t *testing.T) {
 	reader := func(name string, state v1alpha1.PeerState, anchor string) *v1alpha1.Member {
 		return since(name, state, anchor, peering.Grace)
 	}
-	fresh := aMember("prod", "new")
+	fresh, twin := aMember("prod", "new"), aMember("prod", "twin")
+	fresh.Status.ClusterUID = "new"
 	for _, tt := range []struct {
 		reason  string
 		readers []*v1alpha1.Member
@@ -229,6 +231,7 @@ func TestAnchorsOf(t *testing.T) {
 		want    []string
 	}{
 		{"one for each reader", []*v1alpha1.Member{&fresh, reader("west", v1alpha1.PeerSynced, "isthmus-peer-west")}, nil, nil, []string{"isthmus-peer-new", "isthmus-peer-west"}},
+		{"not for one that was refused its cluster", []*v1alpha1.Member{&fresh, &twin}, nil, nil, []string{"isthmus-peer-new"}},
 		{"of readers that are gone nothing stays", []*v1alpha1.Member{&fresh}, nil, []string{"isthmus-peer-gone", "isthmus-peer-new"}, []string{"isthmus-peer-new"}},
 		{"an old one is used still", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west")}, &before,
 			[]string{"isthmus-peer-west"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},

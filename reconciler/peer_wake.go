@@ -32,7 +32,7 @@ func concernsPeers(before, after *v1alpha1.Member) bool {
 	is, was := seenOf(after), seenOf(before)
 	if !maps.Equal(is.Labels, was.Labels) || is.Announced != was.Announced || is.Leaving != was.Leaving ||
 		before.Spec.ApplicationNetwork != after.Spec.ApplicationNetwork || !reflect.DeepEqual(before.Spec.Cluster, after.Spec.Cluster) ||
-		unreachableReason(before) != unreachableReason(after) {
+		unreachableReason(before) != unreachableReason(after) || before.Status.ClusterUID != after.Status.ClusterUID {
 		return true
 	}
 	has, had := after.Status.Discovery, before.Status.Discovery
