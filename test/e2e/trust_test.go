@@ -32,6 +32,9 @@ func newTrustRig(t *testing.T) *kills {
 	check(t, r.Repository.Copy(os.DirFS(filepath.Join(rig.Root(), "fleet-example"))))
 	check(t, r.Repository.Replace(network, `version: "1.30.4"`, fmt.Sprintf("version: %q", oneRelease)))
 	check(t, r.Repository.Replace(memberFile(west), "  # upgrade:\n  #   mode: SelfManaged\n  #   version: \"1.31.0\"", fmt.Sprintf("  upgrade: {mode: SelfManaged, version: %q}", otherRelease)))
+	// The proxies know the reconciler's tokens only: an istiod that starts would wait for
+	// peers behind them, for half a minute each time.
+	check(t, r.Repository.Replace(network, "\n  namespaces:", "\n  discovery: {peers: [{selector: {matchLabels: {discovers: nobody}}}]}\n  namespaces:"))
 	k := &kills{rig: r, proxies: proxied(t, r)}
 	k.commit = push(t, r, "Two members")
 	return k
