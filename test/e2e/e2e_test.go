@@ -17,7 +17,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/isthmus-mesh/isthmus/hack/controlplane"
@@ -150,7 +151,20 @@ func settled(t *testing.T, r *rig.Rig, commit string) (stop func()) {
 	check(t, r.Follow(t.Context(), time.Second))
 	check(t, r.WaitApplied(t.Context(), commit, 2*time.Minute))
 	for _, name := range names(r) {
-		check(t, r.WaitMember(t.Context(), name, time.Minute, status.PeersReady, metav1.ConditionTrue, status.ReasonPeersSynced))
+		check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+			m, err := r.Member(t.Context(), name)
+			if apierrors.IsNotFound(err) {
+				return nil // of another hub
+			}
+			if err != nil {
+				return err
+			}
+			peers := apimeta.FindStatusCondition(m.Status.Conditions, status.PeersReady)
+			if peers == nil || peers.Reason != status.ReasonPeersSynced && peers.Reason != status.ReasonPeersElsewhere {
+				return fmt.Errorf("%s: %s", name, rig.Condition(m.Status.Conditions, status.PeersReady))
+			}
+			return nil
+		}))
 	}
 	waitIdle(t, r)
 	return stop

@@ -106,6 +106,7 @@ func testGone(t *testing.T, r *rig.Rig) {
 	gone := regexp.MustCompile(`(?m)server: .*$`).ReplaceAll(r.Members[west].Kubeconfig(), []byte("server: https://127.0.0.1:1"))
 	check(t, r.SetKubeconfig(t.Context(), west, gone))
 	check(t, r.Repository.Remove(memberFile(west)))
+	waitIdle(t, r) // the anchor of the name before goes after its Member
 	start := time.Now()
 	push(t, r, "Remove "+renamed)
 	check(t, rig.Eventually(t.Context(), time.Minute, func() error {
