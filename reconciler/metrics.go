@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/reconciler/peering"
 	"github.com/isthmus-mesh/isthmus/reconciler/source"
 	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
@@ -64,6 +65,14 @@ var (
 		Name: "isthmus_peer_credential_expiry_timestamp_seconds",
 		Help: "When the first of the member's credentials for its peers expires, Unix time. One series a member: pairs grow with their square.",
 	}, []string{"member"})
+	globalServices = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_global_services",
+		Help: "Services of the member that others discover.",
+	}, []string{"member"})
+	serviceProblems = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "isthmus_service_problems",
+		Help: "What is to be changed so that services are reached from the member and in it, by reason.",
+	}, []string{"member", "reason"})
 	clockSkew = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "isthmus_member_clock_skew_seconds",
 		Help: "How far the reconciler's clock is ahead of that of the member's API server.",
@@ -88,7 +97,7 @@ var (
 
 func init() {
 	metrics.Registry.MustRegister(gitRequests, memberReady, memberObjects, driftCorrected, driftDetected, conflicts, driftLatency, certificateExpiry, certificateRenewal,
-		keyVaultRequests, trustProven, trustRestarting, peersByState, peerCredentialExpiry, clockSkew, rotationStep, rotationBlockers)
+		keyVaultRequests, trustProven, trustRestarting, peersByState, peerCredentialExpiry, globalServices, serviceProblems, clockSkew, rotationStep, rotationBlockers)
 }
 
 // countFetch counts a look at a repository.
@@ -137,6 +146,20 @@ func observePeers(m *v1alpha1.Member) {
 	} else {
 		peerCredentialExpiry.WithLabelValues(m.Name).Set(float64(first.Unix()))
 	}
+}
+
+// observeServices tells of a member's services and of what is wrong with them.
+func observeServices(member string, services int, problems []peering.Problem) {
+	forgetServices(member)
+	globalServices.WithLabelValues(member).Set(float64(services))
+	for _, p := range problems {
+		serviceProblems.WithLabelValues(member, p.Reason).Inc()
+	}
+}
+
+func forgetServices(member string) {
+	globalServices.DeletePartialMatch(prometheus.Labels{"member": member})
+	serviceProblems.DeletePartialMatch(prometheus.Labels{"member": member})
 }
 
 func number(b bool) float64 {

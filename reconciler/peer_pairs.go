@@ -62,9 +62,9 @@ type pairs struct {
 // pairsOf finds out how a member is to discover its peers, by what the hub and this
 // process know. Only what an earlier process left in the member is asked for, once.
 func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alpha1.Member, want desired) (*pairs, *status.Failure) {
-	members, failure := r.sameNetwork(ctx, m)
-	if failure != nil {
-		return nil, failure
+	members, err := sameNetwork(ctx, r.Client, m)
+	if err != nil {
+		return nil, hubFailure("list Members", err)
 	}
 	discovery := want.network.Spec.Discovery
 	p := &pairs{
@@ -72,10 +72,15 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 		elsewhere: want.elsewhere, mesh: c.mesh,
 	}
 	relation, self, seen := peering.RelationOf(&discovery), seenOf(m), make([]peering.Seen, len(members))
+	byName := make(map[string]*v1alpha1.Member, len(members))
 	for i, other := range members {
-		seen[i] = seenOf(other)
+		seen[i], byName[other.Name] = seenOf(other), other
 	}
-	p.anchors = anchorsOf(m, relation.Readers(self, seen), members, discovery.Credentials, c.mesh, r.now())
+	var readers []*v1alpha1.Member
+	for _, name := range relation.Readers(self, seen) {
+		readers = append(readers, byName[name])
+	}
+	p.anchors = anchorsOf(m, readers, discovery.Credentials, c.mesh, r.now())
 	wants := relation.Peers(self, seen)
 	if len(wants) == 0 {
 		c.peers.forget()
@@ -84,15 +89,9 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 	if err := c.peers.load(ctx, c, m); err != nil {
 		return nil, memberFailure(err)
 	}
-	byName := make(map[string]*v1alpha1.Member, len(members))
-	for _, other := range members {
-		byName[other.Name] = other
-	}
 	known := map[string]v1alpha1.PeerStatus{}
-	if m.Status.Discovery != nil {
-		for _, one := range m.Status.Discovery.Peers {
-			known[one.Name] = one
-		}
+	for _, one := range m.Status.Discovery.GetPeers() {
+		known[one.Name] = one
 	}
 	anchor := peering.Anchor(m.Name, discovery.Credentials)
 	for _, want := range wants {
@@ -206,10 +205,10 @@ func (p *pairs) String() string {
 
 // sameNetwork are the members of a member's network, itself included, as the cache
 // has them: they are not to be changed.
-func (r *memberReconciler) sameNetwork(ctx context.Context, m *v1alpha1.Member) ([]*v1alpha1.Member, *status.Failure) {
+func sameNetwork(ctx context.Context, hub client.Reader, m *v1alpha1.Member) ([]*v1alpha1.Member, error) {
 	var all v1alpha1.MemberList
-	if err := r.List(ctx, &all, client.InNamespace(m.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, hubFailure("list Members", err)
+	if err := hub.List(ctx, &all, client.InNamespace(m.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
 	}
 	var out []*v1alpha1.Member
 	for i := range all.Items {
@@ -223,7 +222,7 @@ func (r *memberReconciler) sameNetwork(ctx context.Context, m *v1alpha1.Member) 
 func seenOf(m *v1alpha1.Member) peering.Seen {
 	return peering.Seen{
 		Name: m.Name, Labels: m.Labels, Leaving: !m.DeletionTimestamp.IsZero(),
-		Announced: m.Status.Discovery != nil && m.Status.Discovery.Announced != nil,
+		Announced: m.Status.Discovery.IsAnnounced(),
 	}
 }
 
@@ -238,12 +237,11 @@ func anchorUID(peer *v1alpha1.DiscoveryStatus, name string) types.UID {
 
 // anchorsOf are the Secrets that a member's readers' tokens are bound to. One from
 // before the fleet had tokens replaced stays until its reader reads with another.
-func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh, now time.Time) []*unstructured.Unstructured {
+func anchorsOf(m *v1alpha1.Member, readers []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh, now time.Time) []*unstructured.Unstructured {
 	names := map[string]bool{}
-	for _, reader := range members {
-		// One that has no cluster, and may never get it, has no use for one.
-		if !slices.Contains(readers, reader.Name) || reader.Status.ClusterUID == "" {
-			continue
+	for _, reader := range readers {
+		if reader.Status.ClusterUID == "" {
+			continue // it may never get it, and has no use for one until then
 		}
 		current := peering.Anchor(reader.Name, credentials)
 		names[current] = true
@@ -270,10 +268,7 @@ func anchorsOf(m *v1alpha1.Member, readers []string, members []*v1alpha1.Member,
 // readsWith tells whether all istiods of a reader read a peer, and have had a token
 // that is bound to an anchor for long enough to use it.
 func readsWith(reader *v1alpha1.Member, peer, anchor string, now time.Time) bool {
-	if reader.Status.Discovery == nil {
-		return false
-	}
-	return slices.ContainsFunc(reader.Status.Discovery.Peers, func(p v1alpha1.PeerStatus) bool {
+	return slices.ContainsFunc(reader.Status.Discovery.GetPeers(), func(p v1alpha1.PeerStatus) bool {
 		return p.Name == peer && p.State == v1alpha1.PeerSynced && p.Credential != nil && p.Credential.Anchor == anchor &&
 			now.Sub(p.Credential.IssuedAt.Time) >= peering.Grace
 	})

@@ -43,7 +43,7 @@ func (r *report) discovered(c *connection, p *pairs, delivered, waiting bool, no
 	}
 	next.Peers = nil
 	for _, one := range p.all {
-		next.Peers = append(next.Peers, one.status(delivered, c.peers.sight.of(one.want.Name)))
+		next.Peers = append(next.Peers, one.status(delivered, c.peers.sight.peers[one.want.Name]))
 	}
 	if delivered {
 		next.Account, next.Anchors = keptFor(c.target.Delivered(), c.mesh)
@@ -124,10 +124,7 @@ func (one *pair) void() bool {
 // peersOutcome sums up a member's pairs.
 func peersOutcome(m *v1alpha1.Member, elsewhere bool) status.Peers {
 	out := status.Peers{Elsewhere: elsewhere}
-	if m.Status.Discovery == nil {
-		return out
-	}
-	for _, one := range m.Status.Discovery.Peers {
+	for _, one := range m.Status.Discovery.GetPeers() {
 		out.Wanted++
 		told := &status.Peer{Name: one.Name, Reason: one.Reason, Message: one.Message}
 		switch {
@@ -167,10 +164,7 @@ func firstOf(names []string) string {
 // earliestExpiry of a member's credentials for its peers; zero for none.
 func earliestExpiry(m *v1alpha1.Member) time.Time {
 	var first metav1.Time
-	if m.Status.Discovery == nil {
-		return first.Time
-	}
-	for _, one := range m.Status.Discovery.Peers {
+	for _, one := range m.Status.Discovery.GetPeers() {
 		if one.Credential != nil && (first.IsZero() || one.Credential.ExpiresAt.Before(&first)) {
 			first = one.Credential.ExpiresAt
 		}

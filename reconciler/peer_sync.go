@@ -67,15 +67,13 @@ type seenPeer struct {
 	readable bool
 }
 
-func (s *peerSight) of(peer string) seenPeer { return s.peers[peer] }
-
 // changed takes what a delivery did: a change of istiod, or of what it reads its
 // peers with, is to be seen soon. A kubeconfig that was put back was edited, and
 // istiod may go by what it had from before: it gets the kubeconfig anew.
 func (b *peerBook) changed(changes []apply.Change) {
 	s := &b.sight
 	for _, change := range changes {
-		ofIstiod := change.Subject.Kind == "Deployment" && change.Subject.Name == "istiod"
+		ofIstiod := isIstiod(change.Subject)
 		peer, ofPeer := strings.CutPrefix(change.Subject.Name, peering.SecretPrefix)
 		ofPeer = ofPeer && change.Subject.Kind == "Secret"
 		if change.Action == apply.Unchanged || !ofIstiod && !ofPeer {

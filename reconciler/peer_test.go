@@ -249,11 +249,8 @@ func TestAnchorsOf(t *testing.T) {
 		for _, name := range tt.has {
 			m.Status.Discovery.Anchors = append(m.Status.Discovery.Anchors, v1alpha1.PeerAnchor{Name: name, UID: "1"})
 		}
-		var names, got []string
-		for _, r := range tt.readers {
-			names = append(names, r.Name)
-		}
-		for _, o := range anchorsOf(&m, names, append(tt.readers, &m), v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, peerMesh, peerNow) {
+		var got []string
+		for _, o := range anchorsOf(&m, tt.readers, v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, peerMesh, peerNow) {
 			got = append(got, o.GetName())
 			if _, has := o.Object["data"]; has || o.GetNamespace() != peerMesh.SystemNamespace {
 				t.Errorf("%s: %v", tt.reason, o.Object)

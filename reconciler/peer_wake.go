@@ -52,8 +52,8 @@ func (r *memberReconciler) peersOf(ctx context.Context, object client.Object) []
 	if err := r.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.Spec.ApplicationNetwork}, &network); err != nil {
 		return nil
 	}
-	members, failure := r.sameNetwork(ctx, m)
-	if failure != nil {
+	members, err := sameNetwork(ctx, r.Client, m)
+	if err != nil {
 		return nil
 	}
 	relation, self := peering.RelationOf(&network.Spec.Discovery), seenOf(m)

@@ -132,11 +132,9 @@ func expected(m *v1alpha1.Member, problems []peering.Problem) time.Duration {
 			longest = viewUnsettled
 		}
 	}
-	if m.Status.Discovery != nil {
-		for _, p := range m.Status.Discovery.Peers {
-			if p.State == v1alpha1.PeerSyncing {
-				longest = viewSyncing
-			}
+	for _, p := range m.Status.Discovery.GetPeers() {
+		if p.State == v1alpha1.PeerSyncing {
+			longest = viewSyncing
 		}
 	}
 	return longest
@@ -201,31 +199,22 @@ func (v *views) members(ctx context.Context, m *v1alpha1.Member, view peering.Vi
 	if !v.synced(ctx) {
 		return nil, errors.New("the hub's ConfigMaps are not read yet")
 	}
-	var all v1alpha1.MemberList
-	// Only read, and not copied.
-	if err := v.hub.List(ctx, &all, client.InNamespace(m.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+	all, err := sameNetwork(ctx, v.hub, m)
+	if err != nil {
 		return nil, err
 	}
 	out := []peering.Member{}
-	for i := range all.Items {
-		other := &all.Items[i]
-		if other.Spec.ApplicationNetwork != m.Spec.ApplicationNetwork || !other.DeletionTimestamp.IsZero() || other.Name == m.Name {
+	for _, other := range all {
+		if !other.DeletionTimestamp.IsZero() || other.Name == m.Name {
 			continue
 		}
 		known, err := v.of(ctx, client.ObjectKeyFromObject(other))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, peering.Member{Name: other.Name, View: known, Peers: peersOf(other)})
+		out = append(out, peering.Member{Name: other.Name, View: known, Peers: other.Status.Discovery.GetPeers()})
 	}
-	return append(out, peering.Member{Name: m.Name, View: &view, Peers: peersOf(m)}), nil
-}
-
-func peersOf(m *v1alpha1.Member) []v1alpha1.PeerStatus {
-	if m.Status.Discovery == nil {
-		return nil
-	}
-	return m.Status.Discovery.Peers
+	return append(out, peering.Member{Name: m.Name, View: &view, Peers: m.Status.Discovery.GetPeers()}), nil
 }
 
 // of reads what is known of one member; nil for nothing, and for what cannot be read.

@@ -310,13 +310,15 @@ func (p *proofPace) took(now time.Time, followed, rotating bool) {
 // proven anew, soon.
 func (p *proofPace) changed(changes []apply.Change) {
 	for _, change := range changes {
-		istiod := change.Subject.Kind == "Deployment" && change.Subject.Name == "istiod"
+		istiod := isIstiod(change.Subject)
 		ca := change.Subject.Kind == "Secret" && change.Subject.Name == trust.SecretName
 		if (istiod || ca) && change.Action != apply.Unchanged {
 			*p = proofPace{again: true}
 		}
 	}
 }
+
+func isIstiod(s apply.Subject) bool { return s.Kind == "Deployment" && s.Name == "istiod" }
 
 // wait is how long until istiod is to be asked; zero for not at all.
 func (p *proofPace) wait(now time.Time, known *v1alpha1.MemberTrustStatus) time.Duration {

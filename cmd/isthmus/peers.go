@@ -87,7 +87,7 @@ func newPeersReport(networks []v1alpha1.ApplicationNetwork, members []v1alpha1.M
 		for _, m := range members {
 			if m.Spec.ApplicationNetwork == n.Name {
 				network.Members = append(network.Members, m.Name)
-				all = append(all, peering.Seen{Name: m.Name, Labels: m.Labels, Announced: m.Status.Discovery != nil && m.Status.Discovery.Announced != nil})
+				all = append(all, peering.Seen{Name: m.Name, Labels: m.Labels, Announced: m.Status.Discovery.IsAnnounced()})
 			}
 		}
 		relation := peering.RelationOf(&n.Spec.Discovery)
@@ -113,11 +113,9 @@ func newPeersReport(networks []v1alpha1.ApplicationNetwork, members []v1alpha1.M
 func pairsOf(m *v1alpha1.Member, wanted []peering.Want) []pairReport {
 	var out []pairReport
 	told := map[string]bool{}
-	if m.Status.Discovery != nil {
-		for _, peer := range m.Status.Discovery.Peers {
-			told[peer.Name] = true
-			out = append(out, pairReport{Reader: m.Name, Peer: peer.Name, PeerStatus: peer})
-		}
+	for _, peer := range m.Status.Discovery.GetPeers() {
+		told[peer.Name] = true
+		out = append(out, pairReport{Reader: m.Name, Peer: peer.Name, PeerStatus: peer})
 	}
 	for _, want := range wanted {
 		if !told[want.Name] {

@@ -132,6 +132,17 @@ type DiscoveryStatus struct {
 	ProblemCount int32 `json:"problemCount,omitempty"`
 }
 
+// GetPeers returns the pairs of a member; none of one that nothing is known of.
+func (d *DiscoveryStatus) GetPeers() []PeerStatus {
+	if d == nil {
+		return nil
+	}
+	return d.Peers
+}
+
+// IsAnnounced tells whether peers may discover the member.
+func (d *DiscoveryStatus) IsAnnounced() bool { return d != nil && d.Announced != nil }
+
 // PeerState says how far the discovery of one peer is.
 // +kubebuilder:validation:Enum=Waiting;Failed;Syncing;Synced
 type PeerState string
