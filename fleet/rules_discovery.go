@@ -218,7 +218,7 @@ func costlyDiscovery(d *documents, report reporter) {
 			continue
 		}
 		members := d.inNetwork(at.name)
-		r, err := relationOf(at.network.Spec.Discovery.Peers, members)
+		r, err := relationOf(at.network.Spec.Discovery.Peers, labelsOf(members))
 		if err != nil || len(members) <= manyPeers {
 			continue
 		}
@@ -241,7 +241,7 @@ func eachRelation(d *documents, check func(at *document, members []*document, r 
 	}
 	for _, at := range d.networks {
 		members := d.inNetwork(at.name)
-		r, err := relationOf(at.network.Spec.Discovery.Peers, members)
+		r, err := relationOf(at.network.Spec.Discovery.Peers, labelsOf(members))
 		if err == nil && len(at.network.Spec.Discovery.Peers) > 0 && len(members) > 1 {
 			check(at, members, r)
 		}
@@ -255,6 +255,15 @@ func (d *documents) inNetwork(network string) []*document {
 		if at.member.Spec.ApplicationNetwork == network {
 			out = append(out, at)
 		}
+	}
+	return out
+}
+
+// labelsOf the members.
+func labelsOf(members []*document) []map[string]string {
+	out := make([]map[string]string, len(members))
+	for i, at := range members {
+		out[i] = at.member.Labels
 	}
 	return out
 }
@@ -278,8 +287,9 @@ func (s selection) of(entry int) []int {
 	return out
 }
 
-// relationOf returns the error of a selector that does not parse.
-func relationOf(peers []v1alpha1.Peering, members []*document) (relation, error) {
+// relationOf takes the labels of members; it returns the error of a selector that
+// does not parse.
+func relationOf(peers []v1alpha1.Peering, members []map[string]string) (relation, error) {
 	if len(peers) == 0 {
 		peers = []v1alpha1.Peering{{}} // all discover each other
 	}
@@ -296,13 +306,13 @@ func relationOf(peers []v1alpha1.Peering, members []*document) (relation, error)
 }
 
 // add adds an entry; without a selector it selects all.
-func (s selection) add(entry int, selector *metav1.LabelSelector, members []*document) error {
+func (s selection) add(entry int, selector *metav1.LabelSelector, members []map[string]string) error {
 	parsed, err := metav1.LabelSelectorAsSelector(cmp.Or(selector, &metav1.LabelSelector{}))
 	if err != nil {
 		return err
 	}
-	for i, at := range members {
-		if parsed.Matches(labels.Set(at.member.Labels)) {
+	for i, of := range members {
+		if parsed.Matches(labels.Set(of)) {
 			s[i] |= 1 << entry
 		}
 	}

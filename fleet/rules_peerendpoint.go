@@ -139,7 +139,7 @@ func (d *documents) isDiscovered(at *document) bool {
 		return false
 	}
 	members := d.inNetwork(network.name)
-	r, err := relationOf(network.network.Spec.Discovery.Peers, members)
+	r, err := relationOf(network.network.Spec.Discovery.Peers, labelsOf(members))
 	_, discovered := r.degrees()
 	return err == nil && discovered[slices.Index(members, at)] > 0
 }
