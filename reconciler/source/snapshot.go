@@ -63,9 +63,7 @@ func (r *Repository) Snapshot(commit string) (Snapshot, error) {
 	err = w.folder(tree, "", 0)
 	switch {
 	case errors.Is(err, errTooLarge):
-		return Snapshot{}, &Error{Reason: ReasonTooLarge,
-			Message: fmt.Sprintf("commit %q holds more than %d files and folders or %d MiB below path %q", commit, MaxFiles, MaxBytes>>20, r.options.Path),
-			Hint:    "point spec.path at the fleet's own folder"}
+		return Snapshot{}, r.tooLarge(commit)
 	case errors.Is(err, object.ErrMalformedTree):
 		return Snapshot{}, &Error{Reason: ReasonInvalidTree, Message: fmt.Sprintf("commit %q", commit), Hint: "`git fsck` says more", Err: err}
 	case errors.Is(err, plumbing.ErrObjectNotFound):
@@ -75,6 +73,12 @@ func (r *Repository) Snapshot(commit string) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("commit %q: %w", commit, err)
 	}
 	return Snapshot{Commit: commit, FS: w.files}, nil
+}
+
+func (r *Repository) tooLarge(commit string) error {
+	return &Error{Reason: ReasonTooLarge,
+		Message: fmt.Sprintf("commit %q holds more than %d files and folders or %d MiB below path %q", commit, MaxFiles, MaxBytes>>20, r.options.Path),
+		Hint:    "point spec.path at the fleet's own folder"}
 }
 
 // tree returns the folder of the fleet in a commit.
