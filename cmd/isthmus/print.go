@@ -62,6 +62,13 @@ func (p *printer) note(format string, args ...any) {
 	fmt.Fprintln(p.err, tint(p.errTint, dim, "isthmus:")+" "+line)
 }
 
+// lines writes lines of the answer, each escaped.
+func (p *printer) lines(text string) {
+	for line := range strings.Lines(text) {
+		p.write(escape(strings.TrimSuffix(line, "\n")) + "\n")
+	}
+}
+
 func (p *printer) write(text string) {
 	if _, err := io.WriteString(p.out, text); err != nil && p.broken == nil {
 		p.broken = err

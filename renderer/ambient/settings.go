@@ -116,9 +116,9 @@ func (s settings) cni(release catalog.Release, values map[string]any) {
 	}
 }
 
-// drainMargin is what ztunnel keeps of its grace period for itself: it cuts
+// DrainMargin is what ztunnel keeps of its grace period for itself: it cuts
 // connections so long before it would be killed.
-const drainMargin = 5 * time.Second
+const DrainMargin = 5 * time.Second
 
 func (s settings) ztunnel(release catalog.Release, values map[string]any) {
 	setAffinity(values, s.agentNodes())
@@ -137,7 +137,7 @@ func (s settings) ztunnel(release catalog.Release, values map[string]any) {
 		values["logLevel"] = string(c.LogLevel)
 	}
 	if c.Drain != nil {
-		values["terminationGracePeriodSeconds"] = int64((c.Drain.Duration + drainMargin) / time.Second)
+		values["terminationGracePeriodSeconds"] = int64((c.Drain.Duration + DrainMargin) / time.Second)
 	}
 }
 

@@ -1,0 +1,197 @@
+package diff
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+)
+
+// joins calls for members that are new in their network: also those whose name
+// stood for another cluster, and those from another network.
+func (s *scene) joins(do func(name string, after view)) {
+	for _, name := range s.names {
+		after, is := s.after[name]
+		before, was := s.before[name]
+		if is && (!was || !stays(before, after)) {
+			do(name, after)
+		}
+	}
+}
+
+// leaves calls for members that were and are no longer.
+func (s *scene) leaves(do func(name string, before view)) {
+	for _, name := range s.names {
+		before, was := s.before[name]
+		after, is := s.after[name]
+		if was && (!is || !stays(before, after)) {
+			do(name, before)
+		}
+	}
+}
+
+// heirs are the new names of clusters that only change their name, by the old one.
+// The hub is in a fleet once, and any other cluster by its address.
+func (s *scene) heirs() map[string]string {
+	joined := map[string]string{}
+	s.joins(func(name string, after view) { joined[after.network.Name+" "+clusterOf(after.member)] = name })
+	out := map[string]string{}
+	s.leaves(func(name string, before view) {
+		if heir, ok := joined[before.network.Name+" "+clusterOf(before.member)]; ok {
+			out[name] = heir
+		}
+	})
+	return out
+}
+
+func memberJoins(s *scene, report func(Effect)) {
+	heirs := s.heirs()
+	renamed := map[string]bool{}
+	for _, heir := range heirs {
+		renamed[heir] = true
+	}
+	s.joins(func(name string, after view) {
+		if renamed[name] {
+			return
+		}
+		notes := []string{"a CA of its own is issued, and its namespaces are enrolled: " + enrolled(after.network)}
+		if n := s.head.Fleet.Discovery(after.network.Name).Readers(name); len(n) > 0 {
+			notes = append(notes, counted(len(n), "member")+" discover it once its istiod serves and its gateway has an address")
+		}
+		if before, was := s.before[name]; was && before.network.Name != after.network.Name {
+			notes = append(notes, fmt.Sprintf("it leaves network %q first: its workloads are in no mesh meanwhile", before.network.Name))
+		}
+		report(Effect{Area: AreaMembership, Risk: RiskLow, Network: after.network.Name, Members: []string{name},
+			Title: fmt.Sprintf("joins network %q with release %s: %s", after.network.Name, after.Release.Version, counted(len(after.bundle.Objects), "object")),
+			Notes: notes})
+	})
+}
+
+// enrolled names the namespaces that are in the mesh.
+func enrolled(n *v1alpha1.ApplicationNetwork) string {
+	var names []string
+	for _, namespace := range n.Spec.Namespaces {
+		if namespace.Ambient {
+			names = append(names, namespace.Name)
+		}
+	}
+	return cmp.Or(listed(names), "none")
+}
+
+func memberLeaves(s *scene, report func(Effect)) {
+	heirs := s.heirs()
+	s.leaves(func(name string, before view) {
+		if heirs[name] != "" {
+			return
+		}
+		e := Effect{Area: AreaMembership, Risk: RiskHigh, Network: before.network.Name, Members: []string{name}}
+		removed, released := 0, 0
+		for _, o := range before.bundle.Objects {
+			if removal(o.Object) == Release {
+				released++
+			} else {
+				removed++
+			}
+		}
+		switch before.member.Spec.Leave {
+		case v1alpha1.LeaveOrphan:
+			e.Title = fmt.Sprintf("leaves network %q and keeps everything: %s stay on the cluster", before.network.Name, counted(removed+released, "object"))
+			e.Notes = append(e.Notes, "the mesh there goes on by itself until its CA certificate expires")
+		case v1alpha1.LeaveForce:
+			e.Title = fmt.Sprintf("leaves network %q, whatever is enrolled: %s removed", before.network.Name, counted(removed, "object"))
+			e.Notes = append(e.Notes, "pods that people enrolled lose their network when ztunnel goes: restart them")
+		default:
+			e.Title = fmt.Sprintf("leaves network %q: %s removed", before.network.Name, counted(removed, "object"))
+			e.Notes = append(e.Notes, "it waits while pods are enrolled that people labelled themselves")
+		}
+		if released > 0 && before.member.Spec.Leave != v1alpha1.LeaveOrphan {
+			e.Notes = append(e.Notes, counted(released, "object")+" stay and lose our labels: the traffic of their pods is plain from then on")
+		}
+		if n := s.base.Fleet.Discovery(before.network.Name).Readers(name); len(n) > 0 {
+			e.Notes = append(e.Notes, fmt.Sprintf("%s no longer reach its services: %s", counted(len(n), "member"), listed(n)))
+		}
+		if after, is := s.after[name]; is && after.network.Name == before.network.Name {
+			e.Notes = append(e.Notes, "its name stands for another cluster now: "+clusterOf(after.member))
+		}
+		if why := s.guarded(before.network.Name); why != "" && !s.allowed(name, before.network.Name) {
+			e.Notes = append(e.Notes, why)
+		}
+		report(e)
+	})
+}
+
+// guarded says why the deletion guard stops the commit; empty where it lets it pass.
+func (s *scene) guarded(network string) string {
+	after := s.head.Fleet.Network(network)
+	limit, left := 1, len(s.head.Fleet.MembersOf(network)) // the guard's default
+	if after != nil && after.Spec.DeletionGuard.Members != nil {
+		limit = int(*after.Spec.DeletionGuard.Members)
+	}
+	leaving := 0
+	s.leaves(func(name string, before view) {
+		if before.network.Name == network && s.heirs()[name] == "" && !s.allowed(name, network) {
+			leaving++
+		}
+	})
+	switch {
+	case leaving > 0 && left == 0:
+		return "the deletion guard stops the commit, since no member would be left: name those that are meant in spec.deletionGuard.allow, in a commit that keeps the network's file"
+	case leaving > limit:
+		return fmt.Sprintf("the deletion guard stops the commit, since %d members leave and no more than %d may: name those that are meant in spec.deletionGuard.allow", leaving, limit)
+	}
+	return ""
+}
+
+// allowed tells whether the removal of a member is said to be meant.
+func (s *scene) allowed(name, network string) bool {
+	after := s.head.Fleet.Network(network)
+	return after != nil && slices.Contains(after.Spec.DeletionGuard.Allow, name)
+}
+
+func memberRenamed(s *scene, report func(Effect)) {
+	for old, name := range s.heirs() {
+		after := s.after[name]
+		report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: after.network.Name, Members: []string{name},
+			Title: fmt.Sprintf("was %q: nothing is deleted, its name in the mesh changes", old),
+			Notes: []string{
+				"istiod and ztunnel restart with the new name; connections that live longer than ztunnel's drain are reset",
+				"peers forget the old name and discover the new one: until then they do not reach its services",
+			}})
+	}
+}
+
+func memberSuspended(s *scene, report func(Effect)) {
+	s.each(func(name string, before, after view) {
+		if !before.member.Spec.Suspend && after.member.Spec.Suspend {
+			report(Effect{Area: AreaMembership, Risk: RiskMedium, Network: after.network.Name, Members: []string{name},
+				Title: "is suspended: nothing is written to it, drift is not put back, its CA is not renewed"})
+		}
+	})
+}
+
+func memberResumed(s *scene, report func(Effect)) {
+	s.each(func(name string, before, after view) {
+		if before.member.Spec.Suspend && !after.member.Spec.Suspend {
+			report(Effect{Area: AreaMembership, Risk: RiskLow, Network: after.network.Name, Members: []string{name},
+				Title: "is no longer suspended: what changed meanwhile, in Git or on it, is delivered now"})
+		}
+	})
+}
+
+func ringChanges(s *scene, report func(Effect)) {
+	s.each(func(name string, before, after view) {
+		was, is := before.network.RingOf(before.member), after.network.RingOf(after.member)
+		if was != is {
+			report(Effect{Area: AreaRollout, Risk: RiskNone, Network: after.network.Name, Members: []string{name},
+				Title: fmt.Sprintf("moves from ring %s to %s", ringName(was), ringName(is))})
+		}
+	})
+}
+
+func ringName(name string) string {
+	if name == "" {
+		return "(none)"
+	}
+	return name
+}
