@@ -49,6 +49,11 @@ func defaultNetwork(spec *v1alpha1.ApplicationNetworkSpec) {
 			fill(&waypoint.Name, "waypoint")
 		}
 	}
+	if spec.Review != nil {
+		for i := range spec.Review.Policies {
+			fill(&spec.Review.Policies[i].Severity, v1alpha1.PolicyError)
+		}
+	}
 	defaultTelemetry(spec.Telemetry)
 	if spec.Upgrade == nil {
 		spec.Upgrade = &v1alpha1.Upgrade{}

@@ -14,6 +14,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer/ambient"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
+	"github.com/isthmus-mesh/isthmus/renderer/policy"
 )
 
 // Result is what a fleet renders to.
@@ -62,7 +63,8 @@ func (r *Renderer) Render(f *fleet.Fleet, observed plan.Observed) (*Result, erro
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	planned := plan.Make(f, r.catalog, observed)
-	result := &Result{Decisions: planned.Decisions, Problems: planned.Problems}
+	result := &Result{Decisions: planned.Decisions, Problems: append(planned.Problems, policy.Problems(f)...)}
+	result.Problems.Sort()
 	if len(result.Problems.Errors()) > 0 {
 		return result, nil
 	}

@@ -109,6 +109,12 @@ var rules = []rule{
 		never:    []string{"sigs.k8s.io/kustomize/api/...", "github.com/fluxcd/pkg/kustomize/..."},
 	},
 	{
+		reason:   "rules of reviews are in CEL, which one package speaks",
+		packages: []string{"..."},
+		except:   []string{"renderer/policy/..."},
+		never:    []string{"github.com/google/cel-go/..."},
+	},
+	{
 		reason:   "the apply engine's types stop at one package, so that it can be replaced",
 		packages: []string{"..."},
 		except:   []string{"reconciler/apply/..."},

@@ -15,6 +15,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/renderer"
 	"github.com/isthmus-mesh/isthmus/renderer/diff"
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
+	"github.com/isthmus-mesh/isthmus/renderer/policy"
 )
 
 // The forms of a difference, beside text and JSON.
@@ -118,7 +119,9 @@ func compare(ctx context.Context, p *printer, args []string, opts diffOptions) (
 	if err != nil {
 		return diff.Report{}, err
 	}
-	return diff.Compare(before, after), nil
+	report := diff.Compare(before, after)
+	report.Findings = policy.Check(before, after, report)
+	return report, nil
 }
 
 // runs is what members run before the change: the rules for steps between releases

@@ -60,6 +60,10 @@ type ApplicationNetworkSpec struct {
 	// DeletionGuard stops a commit that would delete more than this.
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
 
+	// Review says what a change of the fleet has to keep to, as isthmus diff and
+	// isthmus review check it.
+	Review *Review `json:"review,omitempty"`
+
 	// Drift says what becomes of changes that others make on members.
 	Drift *Drift `json:"drift,omitempty"`
 

@@ -26,6 +26,7 @@ var rules = []rule{
 	{"NetworkGoes", networkGoes},
 	{"MemberJoins", memberJoins},
 	{"MemberLeaves", memberLeaves},
+	{GuardStops, guardStops},
 	{"MemberRenamed", memberRenamed},
 	{"MemberSuspended", memberSuspended},
 	{"MemberResumed", memberResumed},
@@ -57,6 +58,7 @@ var rules = []rule{
 	{"ComponentChanges", componentChanges},
 	{"ResourcesChange", resourcesChange},
 	{"RingChanges", ringChanges},
+	{"PoliciesChange", policiesChange},
 	{"SettingsChange", settingsChange},
 }
 

@@ -114,11 +114,19 @@ func memberLeaves(s *scene, report func(Effect)) {
 		if after, is := s.after[name]; is && after.network.Name == before.network.Name {
 			e.Notes = append(e.Notes, "its name stands for another cluster now: "+clusterOf(after.member))
 		}
-		if why := s.guarded(before.network.Name); why != "" && !s.allowed(name, before.network.Name) {
-			e.Notes = append(e.Notes, why)
-		}
 		report(e)
 	})
+}
+
+// GuardStops is the effect of a change that the deletion guard stops whole.
+const GuardStops = "DeletionGuardStops"
+
+func guardStops(s *scene, report func(Effect)) {
+	for _, n := range s.base.Fleet.Networks {
+		if why := s.guarded(n.Name); why != "" {
+			report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: n.Name, Title: why})
+		}
+	}
 }
 
 // guarded says why the deletion guard stops the commit; empty where it lets it pass.
@@ -194,4 +202,19 @@ func ringName(name string) string {
 		return "(none)"
 	}
 	return name
+}
+
+// policiesChange: what holds reviews up should itself be reviewed.
+func policiesChange(s *scene, report func(Effect)) {
+	s.eachNetwork(func(before, after *v1alpha1.ApplicationNetwork) {
+		changes := specChanges(before.Spec.Review, after.Spec.Review)
+		if len(changes) == 0 {
+			return
+		}
+		e := Effect{Area: AreaRollout, Risk: RiskNone, Network: after.Name, Title: "what reviews have to keep to changes", Notes: saidAll(changes)}
+		if before.Spec.Review != nil {
+			e.Notes = append(e.Notes, "this review kept to the policies of before, too")
+		}
+		report(e)
+	})
 }

@@ -249,6 +249,10 @@ func gatewayGoes(s *scene, report func(Effect)) {
 	})
 }
 
+// GatewayIsPublic is the effect of an east-west gateway that becomes reachable from
+// the internet.
+const GatewayIsPublic = "GatewayIsPublic"
+
 func gatewayChanges(s *scene, report func(Effect)) {
 	s.each(func(name string, before, after view) {
 		if !before.Gateway || !after.Gateway {
@@ -265,7 +269,7 @@ func gatewayChanges(s *scene, report func(Effect)) {
 			e.Title = fmt.Sprintf("its east-west gateway is %s instead of %s", is.Visibility, was.Visibility)
 			e.Notes = append(e.Notes, "its load balancer may get another address: peers do not reach its services until their istiods have learned it")
 			if is.Visibility == v1alpha1.VisibilityExternal {
-				e.Risk = RiskHigh
+				e.ID, e.Risk = GatewayIsPublic, RiskHigh
 				e.Notes = append(e.Notes, "it is reachable from the internet; it lets only mTLS of this network in")
 			}
 		}

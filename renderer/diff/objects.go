@@ -53,6 +53,21 @@ type ObjectChange struct {
 // mostFields of one object are told.
 const mostFields = 40
 
+// Before is the object on the first of the members as it was, nil for one that is
+// created. It must not be changed.
+func (c ObjectChange) Before() map[string]any { return contentOf(c.before) }
+
+// After is the object on the first of the members as it will be, nil for one that
+// goes. It must not be changed.
+func (c ObjectChange) After() map[string]any { return contentOf(c.after) }
+
+func contentOf(object *unstructured.Unstructured) map[string]any {
+	if object == nil {
+		return nil
+	}
+	return object.Object
+}
+
 // FieldChange is one field with another value.
 type FieldChange struct {
 	// Path of the field, such as "spec.template.spec.containers[istio-proxy].image".
@@ -81,11 +96,6 @@ func (c change) object() *unstructured.Unstructured {
 
 func (c change) component() bundle.Component {
 	return bundle.Component(c.object().GetLabels()[bundle.ComponentLabel])
-}
-
-// is tells whether the change is of an object of the kind and name.
-func (c change) is(kind, name string) bool {
-	return c.object().GetKind() == kind && c.object().GetName() == name
 }
 
 // identity is what makes an object that object on a cluster.

@@ -223,7 +223,7 @@ func (s *scene) count(name string, meant func(change) bool) int {
 var (
 	claimedOfNetwork = []string{
 		"trust.domain", "trust.vault.type", "trust.vault.url", "trust.root.rotation", "trust.delivery.mode",
-		"dataPlane", "namespaces", "discovery.exports",
+		"dataPlane", "namespaces", "discovery.exports", "review",
 	}
 	claimedOfMember = []string{"applicationNetwork", "suspend", "connectivity", "controlPlane"}
 	// orders act when they are given; that they are taken back is a setting.
