@@ -45,6 +45,9 @@ type authorized struct {
 	position position
 	// unavailable is why the vault could not be used; empty when it could.
 	unavailable string
+	// revoked is until when CAs of the member must have been issued to be on the list of
+	// what is revoked now; zero for none.
+	revoked time.Time
 }
 
 // authorize gets the member's CA from its vault; or, where that cannot be used, the
@@ -96,6 +99,7 @@ func (r *memberReconciler) issue(ctx context.Context, authority *trust.Authority
 		if changed {
 			r.ledger.wakeAll(want.network.Name)
 		}
+		a.revoked = before
 	}
 	var known bool
 	if request.Target, known = a.position.Target(m.Name); !known {

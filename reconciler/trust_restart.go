@@ -9,7 +9,6 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
-	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
 const (
@@ -20,11 +19,11 @@ const (
 )
 
 // restart has the member's proxies restarted where its network's rotation asks for
-// it, and puts into the member's status how far that is: the record and what is on
+// it, or where CAs of the member have been revoked, and puts into the member's status how far that is: the record and what is on
 // the member are all that a restart is, so another process goes on with it. It
 // returns how soon to look again; zero when there is nothing to look at.
 func (r *memberReconciler) restart(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, a authorized) time.Duration {
-	after := restartAfter(a.position.Decision, m)
+	after := restartAfter(a, m)
 	if after.IsZero() {
 		if m.Status.Trust != nil {
 			m.Status.Trust.Restarting = ""
@@ -40,10 +39,17 @@ func (r *memberReconciler) restart(ctx context.Context, c *connection, m *v1alph
 
 // restartAfter is from when on the member's proxies have to be, in whole seconds as
 // its status has times; zero for no restart, or one that is complete.
-func restartAfter(d trust.Decision, m *v1alpha1.Member) time.Time {
-	target, known := d.Target(m.Name)
-	after := timeOf(stamp(target.RestartAfter))
-	if !known || m.Status.Trust == nil || !timeOf(m.Status.Trust.RestartedAfter).Before(after) {
+//
+// Workloads whose CA is revoked are refused until they have another certificate, which
+// they have from a proxy that starts. The time in Git says which restart that is, so
+// that it is one: the CAs that are on the list were issued before it, and istiod signs
+// by another one.
+func restartAfter(a authorized, m *v1alpha1.Member) time.Time {
+	after := timeOf(stamp(a.revoked))
+	if target, known := a.position.Target(m.Name); known && target.RestartAfter.After(after) {
+		after = timeOf(stamp(target.RestartAfter))
+	}
+	if m.Status.Trust == nil || !timeOf(m.Status.Trust.RestartedAfter).Before(after) {
 		return time.Time{}
 	}
 	return after
@@ -64,7 +70,7 @@ func restarted(known *v1alpha1.MemberTrustStatus, after time.Time, waiting []app
 // The reasons of events about restarts.
 const (
 	// ReasonProxiesRestarting: the proxies of a member are being restarted, for a root
-	// that is replaced.
+	// that is replaced or for CAs of the member that are revoked.
 	ReasonProxiesRestarting = "ProxiesRestarting"
 	// ReasonProxiesRestarted: all of them have been.
 	ReasonProxiesRestarted = "ProxiesRestarted"
@@ -75,7 +81,7 @@ const (
 func announceRestart(events record.EventRecorder, before, after *v1alpha1.Member) {
 	was, is := restartOf(before), restartOf(after)
 	if is.Restarting != "" && was.Restarting == "" {
-		events.Eventf(after, corev1.EventTypeNormal, ReasonProxiesRestarting, "restart node proxies, gateways and waypoints for the replacement of the root CA; waiting for %s", is.Restarting)
+		events.Eventf(after, corev1.EventTypeNormal, ReasonProxiesRestarting, "restart node proxies, gateways and waypoints, for certificates that they are not to have any more; waiting for %s", is.Restarting)
 	}
 	if at := timeOf(is.RestartedAfter); at.After(timeOf(was.RestartedAfter)) {
 		events.Eventf(after, corev1.EventTypeNormal, ReasonProxiesRestarted, "all node proxies, gateways and waypoints have started after %s", at.UTC().Format(time.RFC3339))

@@ -37,34 +37,57 @@ func TestRestartOfMember(t *testing.T) {
 	m.Name = "eastus-1"
 	decide := func() trust.Decision { return trust.Decide(policy, roots, []trust.Observed{observedOf(m)}, now) }
 
-	if after := restartAfter(decide(), m); !after.IsZero() {
+	if after := restartAfter(decided(decide()), m); !after.IsZero() {
 		t.Errorf("without an emergency proxies of 1.30.4 are restarted, for %s", after)
 	}
 	for _, release := range []string{"1.28.5", ""} {
 		m.Status.Release = release
-		if after := restartAfter(decide(), m); !after.Equal(proven) {
+		if after := restartAfter(decided(decide()), m); !after.Equal(proven) {
 			t.Errorf("release %q: a restart for %s, want one for %s", release, after, proven)
 		}
 	}
 	m.Status.Release, policy.Emergency = "1.30.4", true
-	after := restartAfter(decide(), m)
+	after := restartAfter(decided(decide()), m)
 	if !after.Equal(proven) {
 		t.Fatalf("a restart for %s, want one for %s", after, proven)
 	}
 	restarted(m.Status.Trust, after, nil, errors.New("the member does not answer"))
-	if restartAfter(decide(), m) != after || !strings.Contains(m.Status.Trust.Restarting, "does not answer") {
+	if restartAfter(decided(decide()), m) != after || !strings.Contains(m.Status.Trust.Restarting, "does not answer") {
 		t.Errorf("an error ends the restart: %+v", m.Status.Trust)
 	}
 	restarted(m.Status.Trust, after, []apply.Waiting{{Subject: apply.Subject{Kind: "DaemonSet", Name: "ztunnel"}, Why: "waiting for node-1"}}, nil)
-	if restartAfter(decide(), m) != after || m.Status.Trust.Restarting != "DaemonSet ztunnel: waiting for node-1" {
+	if restartAfter(decided(decide()), m) != after || m.Status.Trust.Restarting != "DaemonSet ztunnel: waiting for node-1" {
 		t.Errorf("a rollout that is not complete ends the restart: %+v", m.Status.Trust)
 	}
 	if step := decide().Step; step != trust.StepTrustBoth {
 		t.Errorf("step %s before the restart is complete", step)
 	}
 	restarted(m.Status.Trust, after, nil, nil)
-	if d := decide(); !restartAfter(d, m).IsZero() || d.Step != trust.StepSignByNew || m.Status.Trust.Restarting != "" {
-		t.Errorf("step %s after the restart, which is asked for again for %s: %+v", d.Step, restartAfter(d, m), m.Status.Trust)
+	if d := decide(); !restartAfter(decided(d), m).IsZero() || d.Step != trust.StepSignByNew || m.Status.Trust.Restarting != "" {
+		t.Errorf("step %s after the restart, which is asked for again for %s: %+v", d.Step, restartAfter(decided(d), m), m.Status.Trust)
+	}
+}
+
+func decided(d trust.Decision) authorized { return authorized{position: position{Decision: d}} }
+
+// TestRestartAfterRevocation: a member whose CAs are revoked has its proxies restarted,
+// once; and once more for another revocation, and not for another CA.
+func TestRestartAfterRevocation(t *testing.T) {
+	t.Parallel()
+	m := &v1alpha1.Member{Status: v1alpha1.MemberStatus{Trust: &v1alpha1.MemberTrustStatus{}}}
+	if after := restartAfter(authorized{}, m); !after.IsZero() {
+		t.Errorf("nothing is revoked, and a restart for %s", after)
+	}
+	for _, revoked := range []time.Time{trustStart, trustStart.Add(24 * time.Hour)} {
+		given := authorized{revoked: revoked}
+		after := restartAfter(given, m)
+		if !after.Equal(revoked) {
+			t.Errorf("revoked before %s, and a restart for %s", revoked, after)
+		}
+		restarted(m.Status.Trust, after, nil, nil)
+		if again := restartAfter(given, m); !again.IsZero() {
+			t.Errorf("revoked before %s, and another restart for %s", revoked, again)
+		}
 	}
 }
 
@@ -95,7 +118,7 @@ func TestRestartIsTold(t *testing.T) {
 	after = after.Add(time.Hour)
 	look() // complete at the first look
 	want := []string{
-		"Normal ProxiesRestarting restart node proxies, gateways and waypoints for the replacement of the root CA; waiting for DaemonSet ztunnel: waiting for node-1",
+		"Normal ProxiesRestarting restart node proxies, gateways and waypoints, for certificates that they are not to have any more; waiting for DaemonSet ztunnel: waiting for node-1",
 		"Normal ProxiesRestarted all node proxies, gateways and waypoints have started after " + trustStart.UTC().Format(time.RFC3339),
 		"Normal ProxiesRestarted all node proxies, gateways and waypoints have started after " + after.UTC().Format(time.RFC3339),
 	}

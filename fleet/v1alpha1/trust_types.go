@@ -292,6 +292,6 @@ type MemberTrust struct {
 	// RevokeIssuedBefore revokes those CAs of the member that were issued before
 	// this time, which is not after replaceIssuedBefore; only where the network's
 	// revocation is CRL. Workloads with certificates of theirs are refused until
-	// they have new ones.
+	// they have new ones, for which the member's proxies are restarted once.
 	RevokeIssuedBefore *metav1.Time `json:"revokeIssuedBefore,omitempty"`
 }

@@ -50,7 +50,7 @@ const (
 	whyIdentity  = "Tell clusters apart."
 	whyGateways  = "Check that the Gateway API is installed."
 	whyChildren  = "Remove what istiod made for gateways."
-	whyRestart   = "Restart the proxies of gateways when a root CA is replaced in an emergency."
+	whyRestart   = "Restart the proxies of gateways when a root CA is replaced in an emergency, or CAs are revoked."
 	whyLeftovers = "Remove what istiod leaves behind."
 )
 

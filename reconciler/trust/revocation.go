@@ -59,8 +59,8 @@ func revokedName(network string) string { return network + "/revoked" }
 // asked of the vault when all are on them already.
 //
 // Workload certificates of those intermediates are refused as soon as the others
-// have the list: of a member that stays, the intermediate has to be replaced and
-// its proxies restarted first.
+// have the list: of a member that stays, the intermediate has to be replaced first,
+// and its proxies restarted after.
 func (a *Authority) Revoke(ctx context.Context, policy Policy, member string, issuedBefore time.Time) (bool, error) {
 	if _, err := a.Issued(ctx, policy, member); err != nil {
 		return false, err
