@@ -35,6 +35,7 @@ var rules = []rule{
 	{"InvalidLifetime", SeverityError, eachNetwork(invalidLifetime)},
 	{"InvalidRotation", SeverityError, eachNetwork(invalidRotation)},
 	{"InvalidRoot", SeverityError, eachNetwork(invalidRoot)},
+	{"RootEmergency", SeverityWarning, eachNetwork(rootEmergency)},
 	{"ProceedWithoutStranger", SeverityError, proceedWithoutStrangers},
 	{"ExternalRoot", SeverityWarning, externalRoot},
 	{"InvalidDelivery", SeverityError, eachNetwork(invalidDelivery)},

@@ -185,6 +185,18 @@ func invalidRoot(spec *v1alpha1.ApplicationNetworkSpec, report field) {
 	}
 }
 
+// rootEmergency says what an emergency costs, before it is merged; and for as long
+// as it stays, since the next replacement would cost the same.
+func rootEmergency(spec *v1alpha1.ApplicationNetworkSpec, report field) {
+	root := spec.Trust.Root
+	if !root.Emergency || root.ReplaceIssuedBefore == nil {
+		return
+	}
+	report("spec.trust.root.emergency", "restarts all node proxies, gateways and waypoints of the network three times, "+
+		"which cuts connections that are open longer than they drain, and goes on without members that cannot be reached, which are cut off until they are back",
+		"without it the root is replaced in days and no connection is cut; remove it once the root is replaced")
+}
+
 // proceedWithoutStrangers says nothing when a file could not be read: the member
 // may be in there.
 func proceedWithoutStrangers(d *documents, report reporter) {

@@ -59,8 +59,8 @@ func TestRestartOfMember(t *testing.T) {
 	if restartAfter(decided(decide()), m) != after || m.Status.Trust.Restarting != "DaemonSet ztunnel: waiting for node-1" {
 		t.Errorf("a rollout that is not complete ends the restart: %+v", m.Status.Trust)
 	}
-	if step := decide().Step; step != trust.StepTrustBoth {
-		t.Errorf("step %s before the restart is complete", step)
+	if d := decide(); d.Step != trust.StepTrustBoth || !strings.Contains(d.Why, "three times in all") {
+		t.Errorf("step %s before the restart is complete, and it says: %s", d.Step, d.Why)
 	}
 	restarted(m.Status.Trust, after, nil, nil)
 	if d := decide(); !restartAfter(decided(d), m).IsZero() || d.Step != trust.StepSignByNew || m.Status.Trust.Restarting != "" {

@@ -294,6 +294,10 @@ func (r *rotation) block(m Observed, reason BlockerReason, message string) *Bloc
 	return &Blocker{Member: m.Member, Reason: reason, Message: message}
 }
 
+// emergencyCost is told before the first restart.
+const emergencyCost = ", in an emergency: all node proxies, gateways and waypoints are restarted, " +
+	"three times in all, which cuts connections that are open longer than they drain"
+
 // settled decides where all members have one root.
 func (r *rotation) settled(d *Decision) {
 	newest := r.all[len(r.all)-1]
@@ -302,6 +306,9 @@ func (r *rotation) settled(d *Decision) {
 		return
 	}
 	d.Step, d.Why = StepNewRoot, "the root is to be replaced"
+	if r.policy.Emergency {
+		d.Why += emergencyCost
+	}
 	// A member without a chain may be a cluster under a new name, with the second of
 	// two roots in its list: another one must not come before that is settled.
 	unknown := slices.IndexFunc(r.members, func(m Observed) bool {
@@ -332,6 +339,9 @@ func (r *rotation) rotate(d *Decision) {
 		d.Step, d.Why = StepSignByNew, "members sign by the new root, and certificates of the old one run out"
 	default:
 		d.Step, d.Why = StepTrustBoth, "members learn to trust the new root beside the old one"
+		if r.policy.Emergency {
+			d.Why += emergencyCost
+		}
 	}
 	switch {
 	case r.tooLate:
