@@ -75,6 +75,9 @@ type position struct {
 	authority *trust.Authority
 	policy    trust.Policy
 	roots     []trust.Root
+	// retry is when to try again what the vault did not do for the network as a whole;
+	// zero for nothing. Members ask for themselves.
+	retry time.Time
 }
 
 func newLedger(v *vaults, o Options, wakes *wakes) *ledger {
@@ -224,6 +227,8 @@ func (l *ledger) where(ctx context.Context, f following, self *trust.Observed) (
 	if err != nil {
 		// All goes on with the roots that there are.
 		l.log.Info("cannot make the next root CA", "network", f.network.Name, "error", err.Error())
+		p.Blockers = append(p.Blockers, trust.Blocker{Reason: trust.BlockedVault, Message: shortened(err.Error())})
+		p.retry = l.now().Add(vaultRetry)
 		return p, nil
 	}
 	p.roots = append(p.roots, made)
@@ -391,6 +396,9 @@ func (l *ledger) tell(network string, p position) (members []types.NamespacedNam
 		if !b.Until.IsZero() && (at.IsZero() || b.Until.Before(at)) {
 			at = b.Until
 		}
+	}
+	if !p.retry.IsZero() && (at.IsZero() || p.retry.Before(at)) {
+		at = p.retry
 	}
 	page.position, page.until = &p, at
 	if !at.IsZero() {

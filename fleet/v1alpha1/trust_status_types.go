@@ -120,7 +120,7 @@ type TrustBlocker struct {
 	// Member that is waited for; empty for what concerns the network.
 	Member string `json:"member,omitempty"`
 
-	// Reason is Unknown, Unreachable, Unproven, Restart, Waiting, Hold or Import.
+	// Reason is Unknown, Unreachable, Unproven, Restart, Waiting, Hold, Import or Vault.
 	Reason string `json:"reason"`
 
 	// Message says it in words.

@@ -41,6 +41,8 @@ const (
 	BlockedHold BlockerReason = "Hold"
 	// BlockedImport: a new root has to be signed by somebody's PKI and imported.
 	BlockedImport BlockerReason = "Import"
+	// BlockedVault: a new root could not be made, because of the vault or of a clock.
+	BlockedVault BlockerReason = "Vault"
 )
 
 // Blocker is what a step waits for.
