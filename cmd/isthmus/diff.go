@@ -28,14 +28,16 @@ type diffOptions struct {
 	format        string
 	objects, yaml bool
 	mergeBase     bool
+	running       bool
 	path          string
+	hub           hubFlags
 	fetch         fetchFlags
 }
 
 func newDiff(p *printer) *cobra.Command {
 	opts := diffOptions{format: formatText}
 	cmd := &cobra.Command{
-		Use:   "diff BASE [HEAD]",
+		Use:   "diff [BASE] [HEAD]",
 		Short: "Show what a change of the fleet does to each member",
 		Long: `Show what the change from BASE to HEAD does to each member: what restarts, what
 breaks, who is concerned, and how risky it is.
@@ -45,10 +47,13 @@ folder: a branch, a tag, HEAD~1, a hash. Without HEAD, BASE is compared with the
 folder as it is now, changes that are not committed included. A name that is a
 folder and a branch is the folder.
 
-No cluster is asked and no secret is needed. Exit codes as those of kubectl diff: 0
+With --running, BASE is not given: it is the commit that the hub has accepted last,
+which the repository here must have. The hub is read, no member is asked.
+
+Otherwise no cluster is asked and no secret is needed. Exit codes as those of kubectl diff: 0
 no difference, 1 a difference, 2 could not compare.`,
 		Example: "  isthmus diff main\n  isthmus diff main HEAD --path fleets/prod -o markdown\n  isthmus diff before/ after/ --yaml",
-		Args:    hintArgs(cobra.RangeArgs(1, 2)),
+		Args:    hintArgs(func(cmd *cobra.Command, args []string) error { return opts.checkArgs(cmd, args) }),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return showDiff(cmd.Context(), p, args, opts)
 		},
@@ -60,8 +65,18 @@ no difference, 1 a difference, 2 could not compare.`,
 	cmd.Flags().BoolVar(&opts.objects, "objects", false, "list the objects that change, too; text only")
 	cmd.Flags().BoolVar(&opts.yaml, "yaml", false, "show them as YAML, too; text only")
 	cmd.Flags().BoolVar(&opts.mergeBase, "merge-base", false, "compare with where HEAD began from BASE, as a pull request does")
+	cmd.Flags().BoolVar(&opts.running, "running", false, "compare with what the hub has accepted, and say which members do not run it yet")
+	opts.hub.add(cmd)
 	opts.fetch.add(cmd)
 	return cmd
+}
+
+// checkArgs: what runs stands for BASE.
+func (o diffOptions) checkArgs(cmd *cobra.Command, args []string) error {
+	if o.running {
+		return cobra.MaximumNArgs(1)(cmd, args)
+	}
+	return cobra.RangeArgs(1, 2)(cmd, args)
 }
 
 func showDiff(ctx context.Context, p *printer, args []string, opts diffOptions) error {
@@ -106,20 +121,29 @@ func (o diffOptions) writer(p *printer) (func(diff.Report) error, error) {
 
 // compare loads, renders and compares both sides.
 func compare(ctx context.Context, p *printer, args []string, opts diffOptions) (diff.Report, error) {
+	var now running
+	if opts.running {
+		var err error
+		if now, err = readRunning(ctx, opts.hub); err != nil {
+			return diff.Report{}, err
+		}
+		args = append([]string{now.commit}, args...)
+	}
 	base, head, err := sides(args, opts)
 	if err != nil {
 		return diff.Report{}, err
 	}
 	r := sideRenderer{p: p, from: opts.fetch}
-	before, err := r.render(ctx, base, plan.Observed{})
+	before, err := r.render(ctx, base, now.observed)
 	if err != nil {
 		return diff.Report{}, err
 	}
-	after, err := r.render(ctx, head, runs(before))
+	after, err := r.render(ctx, head, now.over(runs(before)))
 	if err != nil {
 		return diff.Report{}, err
 	}
 	report := diff.Compare(before, after)
+	report.Behind = now.behind(before)
 	report.Findings = policy.Check(before, after, report)
 	return report, nil
 }

@@ -24,6 +24,9 @@ func (r Report) Markdown(limit int) string {
 		d.must(b.String() + "\n")
 	}
 	d.all("policy", len(r.Findings), func(i int) string { return r.Findings[i].markdown() })
+	d.all("member behind", len(r.Behind), func(i int) string {
+		return fmt.Sprintf("- ⏳ %s does not run the base yet: %s\n", md(r.Behind[i].Member), md(r.Behind[i].Why))
+	})
 	d.all("effect", len(r.Effects), func(i int) string { return r.Effects[i].markdown() })
 	d.all("new warning", len(r.NewProblems), func(i int) string {
 		p := r.NewProblems[i]

@@ -67,8 +67,17 @@ type Report struct {
 	Cured       fleet.Problems `json:"curedProblems"`
 	// Objects that change on members, in the order of delivery.
 	Objects []ObjectChange `json:"objects"`
+	// Behind are members that do not run the base yet, where base is what runs.
+	Behind []Behind `json:"behind,omitempty"`
 	// Findings of policies; nil if none were asked.
 	Findings []Finding `json:"findings,omitempty"`
+}
+
+// Behind is a member for which a change does more than the report says.
+type Behind struct {
+	Member string `json:"member"`
+	// Why says what it runs instead, or what is not right with it.
+	Why string `json:"why"`
 }
 
 // Finding is a policy that the change violates.

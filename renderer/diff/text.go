@@ -28,6 +28,9 @@ func (r Report) Text(options TextOptions) string {
 			fmt.Fprintf(&b, "        - %s\n", note)
 		}
 	}
+	for _, behind := range r.Behind {
+		fmt.Fprintf(&b, "\nbehind  %s: %s\n", behind.Member, behind.Why)
+	}
 	r.textFindings(&b)
 	if (options.Objects || options.YAML) && len(r.Objects) > 0 {
 		fmt.Fprintf(&b, "\n%s:\n", counted(len(r.Objects), "object"))
