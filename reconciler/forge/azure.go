@@ -1,0 +1,208 @@
+package forge
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// azure is the REST API of Azure DevOps, version 7.1.
+// Source: https://learn.microsoft.com/rest/api/azure/devops/git
+type azure struct {
+	*wire
+	repository string // path
+	// pullRequest whose statuses are meant, if any: branch policies ask for those
+	// of the pull request's iteration, and do not know those of commits.
+	pullRequest int
+}
+
+func newAzure(w *wire, project, repository string, pullRequest int) azure {
+	return azure{w, "/" + url.PathEscape(project) + "/_apis/git/repositories/" + url.PathEscape(repository), pullRequest}
+}
+
+// Comments are refused with "cannot be longer than 150000 characters". Descriptions
+// have no limit that is published.
+func (azure) limits() limits { return limits{comment: 150_000, description: 255, url: 2000} }
+
+// Scopes of a personal access token, and what the account of a job's token needs.
+const (
+	azureComments = "the scope Code (read and write) or, for a job's System.AccessToken, that the project's build service has the permission Contribute to pull requests in the repository"
+	azureStatuses = "the scope Code (status) or, for a job's System.AccessToken, that the project's build service has the permission Contribute to pull requests in the repository"
+)
+
+func version(v string) url.Values { return url.Values{"api-version": {v}} }
+
+func (a azure) self(ctx context.Context) (account, error) {
+	var answer struct {
+		User struct {
+			ID string `json:"id"`
+		} `json:"authenticatedUser"`
+	}
+	_, err := a.do(ctx, call{
+		action: "read whose token it is", needs: azureComments,
+		method: http.MethodGet, path: "/_apis/connectionData", query: version("7.1-preview"), again: true,
+	}, one(&answer))
+	return account{ID: strings.ToLower(answer.User.ID)}, err
+}
+
+// A comment of ours is the first one of a thread of its own.
+func (a azure) comments(ctx context.Context, pullRequest int, visit func(comment)) error {
+	type thread struct {
+		ID       int64 `json:"id"`
+		Deleted  bool  `json:"isDeleted"`
+		Comments []struct {
+			ID      int64  `json:"id"`
+			Content string `json:"content"`
+			Deleted bool   `json:"isDeleted"`
+			Type    string `json:"commentType"`
+			Author  struct {
+				ID string `json:"id"`
+			} `json:"author"`
+		} `json:"comments"`
+	}
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("read the comments on pull request %d", pullRequest), needs: azureComments,
+		method: http.MethodGet, path: a.threads(pullRequest), query: version("7.1"), again: true,
+	}, each("value", func(t thread) {
+		if t.Deleted || len(t.Comments) == 0 {
+			return
+		}
+		first := t.Comments[0]
+		if !first.Deleted && first.Type != "system" {
+			visit(comment{
+				id: fmt.Sprintf("%d/comments/%d", t.ID, first.ID), order: t.ID,
+				author: account{ID: strings.ToLower(first.Author.ID)}, body: first.Content,
+			})
+		}
+	}))
+	return err
+}
+
+// create opens a thread that asks for nothing: a policy that wants all comments
+// resolved does not wait for it.
+func (a azure) create(ctx context.Context, pullRequest int, body string) error {
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("write a comment on pull request %d", pullRequest), needs: azureComments,
+		method: http.MethodPost, path: a.threads(pullRequest), query: version("7.1"),
+		body: map[string]any{
+			"comments":   []map[string]any{{"parentCommentId": 0, "content": body, "commentType": "text"}},
+			"status":     "closed",
+			"properties": map[string]any{"Microsoft.TeamFoundation.Discussion.SupportsMarkdown": 1},
+		},
+	}, nil)
+	return err
+}
+
+func (a azure) edit(ctx context.Context, pullRequest int, id, body string) error {
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("edit our comment on pull request %d", pullRequest), needs: azureComments,
+		method: http.MethodPatch, path: a.threads(pullRequest) + "/" + id, query: version("7.1"),
+		body: map[string]string{"content": body}, again: true,
+	}, nil)
+	return err
+}
+
+func (a azure) remove(ctx context.Context, pullRequest int, id string) error {
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("remove a second comment of ours on pull request %d", pullRequest), needs: azureComments,
+		method: http.MethodDelete, path: a.threads(pullRequest) + "/" + id, query: version("7.1"), again: true,
+	}, nil)
+	return err
+}
+
+func (a azure) threads(pullRequest int) string {
+	return a.pull(pullRequest) + "/threads"
+}
+
+func (a azure) pull(pullRequest int) string {
+	return a.repository + "/pullRequests/" + strconv.Itoa(pullRequest)
+}
+
+var azureStates = map[State]string{Pending: "pending", Success: "succeeded", Failure: "failed", Broken: "error"}
+
+// azureContext is how a context is said in two words.
+type azureContext struct {
+	Genre string `json:"genre"`
+	Name  string `json:"name"`
+}
+
+func contextOf(name string) azureContext {
+	if genre, rest, ok := strings.Cut(name, "/"); ok {
+		return azureContext{genre, rest}
+	}
+	return azureContext{"", name}
+}
+
+type azureStatus struct {
+	ID          int64        `json:"id,omitempty"`
+	State       string       `json:"state"`
+	Description string       `json:"description"`
+	URL         string       `json:"targetUrl,omitempty"`
+	Context     azureContext `json:"context"`
+}
+
+func (a azure) status(ctx context.Context, commit, name string) (Status, error) {
+	path, query, err := a.statuses(ctx, commit)
+	if err != nil {
+		return Status{}, err
+	}
+	if a.pullRequest == 0 {
+		query.Set("latestOnly", "true")
+		query.Set("top", "1000")
+	}
+	var found Status
+	var newest int64
+	_, err = a.do(ctx, call{
+		action: "read the statuses of commit " + commit, needs: azureStatuses,
+		method: http.MethodGet, path: path, query: query, again: true,
+	}, each("value", func(s azureStatus) {
+		if s.Context == contextOf(name) && s.ID >= newest {
+			newest = s.ID
+			found = Status{Context: name, State: stateOf(azureStates, s.State), Description: s.Description, URL: s.URL}
+		}
+	}))
+	return found, err
+}
+
+func (a azure) setStatus(ctx context.Context, commit string, s Status) error {
+	path, query, err := a.statuses(ctx, commit)
+	if err != nil {
+		return err
+	}
+	_, err = a.do(ctx, call{
+		action: fmt.Sprintf("write status %q of commit %s", s.Context, commit), needs: azureStatuses,
+		method: http.MethodPost, path: path, query: query, again: true,
+		body: azureStatus{State: azureStates[s.State], Description: s.Description, URL: s.URL, Context: contextOf(s.Context)},
+	}, nil)
+	return err
+}
+
+// statuses is where those of a commit are: at the iteration of the pull request
+// whose head it is, whose API is a preview for ever, or at the commit.
+func (a azure) statuses(ctx context.Context, commit string) (path string, query url.Values, err error) {
+	if a.pullRequest == 0 {
+		return a.repository + "/commits/" + commit + "/statuses", version("7.1"), nil
+	}
+	type iteration struct {
+		ID     int64 `json:"id"`
+		Source struct {
+			Commit string `json:"commitId"`
+		} `json:"sourceRefCommit"`
+	}
+	var id int64
+	_, err = a.do(ctx, call{
+		action: fmt.Sprintf("read the iterations of pull request %d", a.pullRequest), needs: azureStatuses,
+		method: http.MethodGet, path: a.pull(a.pullRequest) + "/iterations", query: version("7.1"), again: true,
+	}, each("value", func(i iteration) {
+		if strings.EqualFold(i.Source.Commit, commit) {
+			id = max(id, i.ID)
+		}
+	}))
+	if err == nil && id == 0 {
+		err = fmt.Errorf("AzureDevOps: commit %s was never the head of pull request %d", commit, a.pullRequest)
+	}
+	return a.pull(a.pullRequest) + "/iterations/" + strconv.FormatInt(id, 10) + "/statuses", version("7.1-preview.1"), err
+}

@@ -1,0 +1,168 @@
+package forgetest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode/utf16"
+)
+
+// iterations of the pull request: its head was another commit before.
+var iterations = []string{"3333333333333333333333333333333333333333", Head}
+
+// identity of an account: ids are UUIDs, and upper and lower case are one.
+func identity(a Account) map[string]any {
+	return map[string]any{"id": fmt.Sprintf("2751826F-19f8-451d-989b-%012d", a.ID), "displayName": a.Login, "uniqueName": a.Login + "@acme.invalid"}
+}
+
+func (s *Server) azure(mux *http.ServeMux) {
+	const repository = "/acme/{project}/_apis/git/repositories/fleet"
+	s.azureHandle(mux, "GET /acme/_apis/connectionData", "7.1-preview", func(w http.ResponseWriter, _ *http.Request, who Account) {
+		user := identity(who)
+		user["id"] = fmt.Sprintf("2751826f-19f8-451d-989b-%012d", who.ID)
+		answer(w, http.StatusOK, map[string]any{"authenticatedUser": user, "authorizedUser": user, "instanceId": "1"})
+	})
+	s.azureHandle(mux, "GET "+repository+"/pullRequests/{pr}/threads", "7.1", func(w http.ResponseWriter, r *http.Request, _ Account) {
+		if !pullRequest(w, r) {
+			return
+		}
+		// What the system says is between what people say, and what was deleted stays.
+		threads := []map[string]any{
+			{"id": 1, "isDeleted": false, "comments": []map[string]any{{"id": 1, "content": "Policy status has been updated", "commentType": "system", "author": identity(Bot)}}},
+			{"id": 2, "isDeleted": false, "status": "active", "comments": []map[string]any{{"id": 1, "isDeleted": true, "commentType": "text", "author": identity(Bot)}}},
+			{"id": 3, "isDeleted": true, "comments": []map[string]any{}},
+		}
+		for _, c := range s.comments {
+			threads = append(threads, map[string]any{
+				"id": c.ID, "isDeleted": false, "status": "closed", "properties": map[string]any{},
+				"comments": []map[string]any{
+					{"id": 1, "parentCommentId": 0, "content": c.Body, "commentType": "text", "isDeleted": false, "author": identity(c.Author)},
+					{"id": 2, "parentCommentId": 1, "content": c.Body, "commentType": "text", "isDeleted": false, "author": identity(Bot)},
+				},
+			})
+		}
+		answer(w, http.StatusOK, map[string]any{"value": threads, "count": len(threads)})
+	})
+	s.azureHandle(mux, "POST "+repository+"/pullRequests/{pr}/threads", "7.1", func(w http.ResponseWriter, r *http.Request, who Account) {
+		var in struct {
+			Comments []struct {
+				Parent  int    `json:"parentCommentId"`
+				Content string `json:"content"`
+				Type    string `json:"commentType"`
+			} `json:"comments"`
+			Status     string         `json:"status"`
+			Properties map[string]any `json:"properties"`
+		}
+		if !s.body(w, r, &in) || !pullRequest(w, r) {
+			return
+		}
+		if len(in.Comments) != 1 || in.Comments[0].Type != "text" || in.Status != "closed" || in.Properties["Microsoft.TeamFoundation.Discussion.SupportsMarkdown"] == nil {
+			s.t.Errorf("a thread that is not as it should be: %+v", in)
+		}
+		if body := in.Comments[0].Content; !tooLong(w, body) {
+			answer(w, http.StatusOK, map[string]any{"id": s.say(who, body)})
+		}
+	})
+	s.azureHandle(mux, "PATCH "+repository+"/pullRequests/{pr}/threads/{id}/comments/1", "7.1", func(w http.ResponseWriter, r *http.Request, who Account) {
+		var in struct {
+			Content string `json:"content"`
+		}
+		if !s.body(w, r, &in) || tooLong(w, in.Content) {
+			return
+		}
+		if i, ok := s.find(w, r, who); ok {
+			s.comments[i].Body = in.Content
+			answer(w, http.StatusOK, map[string]any{"id": 1, "content": in.Content})
+		}
+	})
+	s.azureHandle(mux, "DELETE "+repository+"/pullRequests/{pr}/threads/{id}/comments/1", "7.1", func(w http.ResponseWriter, r *http.Request, who Account) {
+		if i, ok := s.find(w, r, who); ok {
+			s.comments = append(s.comments[:i:i], s.comments[i+1:]...)
+			w.WriteHeader(http.StatusOK)
+		}
+	})
+	s.azureStatuses(mux, repository)
+}
+
+// azureHandle also checks the version, without which Azure DevOps takes an old one,
+// and the project.
+func (s *Server) azureHandle(mux *http.ServeMux, pattern, version string, do func(http.ResponseWriter, *http.Request, Account)) {
+	s.handle(mux, pattern, func(w http.ResponseWriter, r *http.Request, who Account) {
+		if got := r.URL.Query().Get("api-version"); got != version {
+			s.t.Errorf("%s %s: api-version %q, want %q", r.Method, r.URL.Path, got, version)
+		}
+		if project := r.PathValue("project"); project != "" && project != "Mesh Team" {
+			refuse(w, http.StatusNotFound, "TF200016: The following project does not exist: "+project)
+			return
+		}
+		do(w, r, who)
+	})
+}
+
+func tooLong(w http.ResponseWriter, body string) bool {
+	if len(utf16.Encode([]rune(body))) <= 150_000 {
+		return false
+	}
+	refuse(w, http.StatusBadRequest, "A discussion comment cannot be longer than 150000 characters.\r\nParameter name: comment.Content")
+	return true
+}
+
+type azureStatus struct {
+	ID          int    `json:"id"`
+	State       string `json:"state"`
+	Description string `json:"description"`
+	URL         string `json:"targetUrl"`
+	Context     struct {
+		Genre string `json:"genre"`
+		Name  string `json:"name"`
+	} `json:"context"`
+}
+
+func (s *Server) azureStatuses(mux *http.ServeMux, repository string) {
+	s.azureHandle(mux, "GET "+repository+"/pullRequests/{pr}/iterations", "7.1", func(w http.ResponseWriter, r *http.Request, _ Account) {
+		if !pullRequest(w, r) {
+			return
+		}
+		out := []map[string]any{}
+		for i, commit := range iterations {
+			out = append(out, map[string]any{"id": i + 1, "sourceRefCommit": map[string]any{"commitId": commit}, "targetRefCommit": map[string]any{"commitId": Base}})
+		}
+		answer(w, http.StatusOK, map[string]any{"value": out, "count": len(out)})
+	})
+	commit := func(r *http.Request) string {
+		var n int
+		if _, err := fmt.Sscan(r.PathValue("iteration"), &n); err == nil && n >= 1 && n <= len(iterations) {
+			return iterations[n-1]
+		}
+		return r.PathValue("sha")
+	}
+	list := func(w http.ResponseWriter, r *http.Request, _ Account) {
+		out := []azureStatus{}
+		for i, each := range s.statuses { // all that there were, not the last ones
+			if each.Commit == commit(r) {
+				status := azureStatus{ID: i + 1, State: each.State, Description: each.Description, URL: each.URL}
+				status.Context.Genre, status.Context.Name, _ = strings.Cut(each.Context, "/")
+				out = append(out, status)
+			}
+		}
+		answer(w, http.StatusOK, map[string]any{"value": out, "count": len(out)})
+	}
+	create := func(w http.ResponseWriter, r *http.Request, _ Account) {
+		var in azureStatus
+		if !s.body(w, r, &in) {
+			return
+		}
+		if !oneOf(in.State, "pending", "succeeded", "failed", "error") || in.Context.Name == "" || in.ID != 0 {
+			s.t.Errorf("a status that is not as it should be: %+v", in)
+		}
+		s.statuses = append(s.statuses, Status{commit(r), in.Context.Genre + "/" + in.Context.Name, in.State, in.Description, in.URL})
+		in.ID = len(s.statuses)
+		answer(w, http.StatusOK, in)
+	}
+	for at, version := range map[string]string{
+		"/pullRequests/{pr}/iterations/{iteration}/statuses": "7.1-preview.1", "/commits/{sha}/statuses": "7.1",
+	} {
+		s.azureHandle(mux, "GET "+repository+at, version, list)
+		s.azureHandle(mux, "POST "+repository+at, version, create)
+	}
+}

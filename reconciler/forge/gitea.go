@@ -1,0 +1,64 @@
+package forge
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// gitea is the API of Gitea and Forgejo, version 1.
+// Source: https://docs.gitea.com/api/1.26/ and swagger.v1.json of a server.
+type gitea struct {
+	*wire
+	repository string // path
+}
+
+func newGitea(w *wire, owner, name string) gitea {
+	return gitea{w, "/repos/" + url.PathEscape(owner) + "/" + url.PathEscape(name)}
+}
+
+// Neither comments nor descriptions have a limit that is published. Ours are
+// GitHub's for what people read, and half a line of the page for what they glance at.
+func (gitea) limits() limits { return limits{comment: 65536, description: 255, url: 2000} }
+
+// Scopes of a token, and what its account may do; a job's token has them all.
+const (
+	giteaUser     = "the scope read:user"
+	giteaComments = "the scope write:issue, and its account access to pull requests of the repository"
+	giteaStatuses = "the scope write:repository, and its account write access to the repository"
+)
+
+func (g gitea) self(ctx context.Context) (account, error) {
+	var user githubUser
+	_, err := g.do(ctx, call{action: "read whose token it is", needs: giteaUser, method: http.MethodGet, path: "/user", again: true}, one(&user))
+	return user.account(), err
+}
+
+func (g gitea) comments(ctx context.Context, pullRequest int, visit func(comment)) error {
+	return listIssueComments(ctx, g.wire, g.issue(pullRequest), giteaComments, pullRequest, "limit", 50, visit)
+}
+
+func (g gitea) create(ctx context.Context, pullRequest int, body string) error {
+	return createIssueComment(ctx, g.wire, g.issue(pullRequest), giteaComments, pullRequest, body)
+}
+
+func (g gitea) edit(ctx context.Context, pullRequest int, id, body string) error {
+	return editIssueComment(ctx, g.wire, g.repository, giteaComments, pullRequest, id, body)
+}
+
+func (g gitea) remove(ctx context.Context, pullRequest int, id string) error {
+	return removeIssueComment(ctx, g.wire, g.repository, giteaComments, pullRequest, id)
+}
+
+func (g gitea) issue(pullRequest int) string {
+	return g.repository + "/issues/" + strconv.Itoa(pullRequest)
+}
+
+func (g gitea) status(ctx context.Context, commit, name string) (Status, error) {
+	return combinedStatus(ctx, g.wire, g.repository, giteaStatuses, commit, name, "limit", 50)
+}
+
+func (g gitea) setStatus(ctx context.Context, commit string, s Status) error {
+	return createStatus(ctx, g.wire, g.repository, giteaStatuses, commit, s)
+}
