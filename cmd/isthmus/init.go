@@ -5,38 +5,75 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-//go:embed all:starter
+//go:embed all:starter all:ci
 var starterFiles embed.FS
 
+// ciSystems are the folders of ci, each with the file of one CI system.
+var ciSystems = []string{"github", "gitlab", "gitea", "azure"}
+
 func newInit(p *printer) *cobra.Command {
-	return &cobra.Command{
+	var ci string
+	cmd := &cobra.Command{
 		Use:   "init DIR",
 		Short: "Write a fleet repository to start from",
 		Long: `Write a fleet repository to start from: a network, one member, a README and a
-CI workflow that validates and renders every change. DIR may exist; no file in
-it is overwritten.`,
-		Example: "  isthmus init my-fleet",
+CI workflow that validates and renders every change and reviews pull requests. DIR
+may exist; no file in it is overwritten.`,
+		Example: "  isthmus init my-fleet\n  isthmus init my-fleet --ci gitlab",
 		Args:    oneArg,
-		RunE:    func(_ *cobra.Command, args []string) error { return initFleet(p, args[0]) },
+		RunE:    func(_ *cobra.Command, args []string) error { return initFleet(p, args[0], ci) },
 	}
+	cmd.Flags().StringVar(&ci, "ci", ciSystems[0], "CI system that the workflow is for: "+strings.Join(ciSystems, ", ")+" or none")
+	_ = cmd.RegisterFlagCompletionFunc("ci", cobra.FixedCompletions(append(slices.Clone(ciSystems), noCI), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+const noCI = "none"
+
+// starter is the starter fleet with the workflow of a CI system.
+func starter(ci string) (map[string][]byte, error) {
+	folders := []string{"starter"}
+	switch {
+	case slices.Contains(ciSystems, ci):
+		folders = append(folders, "ci/"+ci)
+	case ci != noCI:
+		return nil, withHint(fmt.Errorf("unknown CI system %q", ci), "use --ci "+strings.Join(ciSystems, ", ")+" or none; Forgejo takes gitea")
+	}
+	files := map[string][]byte{}
+	for _, folder := range folders {
+		below, err := fs.Sub(starterFiles, folder)
+		if err != nil {
+			return nil, fmt.Errorf("read the starter fleet: %w", err)
+		}
+		err = fs.WalkDir(below, ".", func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				files[name], err = fs.ReadFile(below, name)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the starter fleet: %w", err)
+		}
+	}
+	return files, nil
 }
 
 // initFleet writes the starter fleet; if one of its files exists, none.
-func initFleet(p *printer, dir string) error {
-	starter, err := fs.Sub(starterFiles, "starter")
+func initFleet(p *printer, dir, ci string) error {
+	content, err := starter(ci)
 	if err != nil {
-		return fmt.Errorf("read the starter fleet: %w", err)
+		return err
 	}
-	files, err := filesBelow(starter)
-	if err != nil {
-		return fmt.Errorf("read the starter fleet: %w", err)
-	}
+	files := slices.Sorted(maps.Keys(content))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("create the fleet's folder: %w", err)
 	}
@@ -49,25 +86,13 @@ func initFleet(p *printer, dir string) error {
 		return err
 	}
 	for _, file := range files {
-		if err := copyNew(root, starter, file); err != nil {
+		if err := writeNew(root, file, content[file]); err != nil {
 			return fmt.Errorf("write the fleet: %w", err)
 		}
 		p.answer("%s", filepath.Join(dir, file))
 	}
 	p.note("hint: check it with isthmus validate %s", dir)
 	return nil
-}
-
-// filesBelow lists the files of a file system in lexical order.
-func filesBelow(fsys fs.FS) ([]string, error) {
-	var files []string
-	err := fs.WalkDir(fsys, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() {
-			files = append(files, path)
-		}
-		return err
-	})
-	return files, err
 }
 
 func nothingInTheWay(root *os.Root, files []string) error {
@@ -83,12 +108,8 @@ func nothingInTheWay(root *os.Root, files []string) error {
 	return nil
 }
 
-// copyNew copies one file to a place where none is yet.
-func copyNew(root *os.Root, from fs.FS, file string) (err error) {
-	data, err := fs.ReadFile(from, file)
-	if err != nil {
-		return err
-	}
+// writeNew writes a file to a place where none is yet.
+func writeNew(root *os.Root, file string, data []byte) (err error) {
 	name := filepath.FromSlash(file)
 	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err

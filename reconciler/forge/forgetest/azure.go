@@ -7,9 +7,6 @@ import (
 	"unicode/utf16"
 )
 
-// iterations of the pull request: its head was another commit before.
-var iterations = []string{"3333333333333333333333333333333333333333", Head}
-
 // identity of an account: ids are UUIDs, and upper and lower case are one.
 func identity(a Account) map[string]any {
 	return map[string]any{"id": fmt.Sprintf("2751826F-19f8-451d-989b-%012d", a.ID), "displayName": a.Login, "uniqueName": a.Login + "@acme.invalid"}
@@ -124,15 +121,15 @@ func (s *Server) azureStatuses(mux *http.ServeMux, repository string) {
 			return
 		}
 		out := []map[string]any{}
-		for i, commit := range iterations {
+		for i, commit := range s.Heads {
 			out = append(out, map[string]any{"id": i + 1, "sourceRefCommit": map[string]any{"commitId": commit}, "targetRefCommit": map[string]any{"commitId": Base}})
 		}
 		answer(w, http.StatusOK, map[string]any{"value": out, "count": len(out)})
 	})
 	commit := func(r *http.Request) string {
 		var n int
-		if _, err := fmt.Sscan(r.PathValue("iteration"), &n); err == nil && n >= 1 && n <= len(iterations) {
-			return iterations[n-1]
+		if _, err := fmt.Sscan(r.PathValue("iteration"), &n); err == nil && n >= 1 && n <= len(s.Heads) {
+			return s.Heads[n-1]
 		}
 		return r.PathValue("sha")
 	}

@@ -57,6 +57,9 @@ type Server struct {
 	ReadOnly bool
 	// PageSize of lists, whatever is asked for. Zero: 2.
 	PageSize int
+	// Heads of the pull request, one for each push, where they matter. The last one
+	// is Head unless something else is set.
+	Heads []string
 	// Fault is called with the number of the call, from 1, before it is done; true
 	// means that it was answered.
 	Fault func(w http.ResponseWriter, r *http.Request, n int) bool
@@ -77,7 +80,7 @@ type Server struct {
 // Start starts a forge, which ends with the test.
 func Start(t testing.TB, kind forge.Kind) *Server {
 	t.Helper()
-	s := &Server{Kind: kind, PageSize: 2, t: t, next: 1000}
+	s := &Server{Kind: kind, PageSize: 2, Heads: []string{"3333333333333333333333333333333333333333", Head}, t: t, next: 1000}
 	mux := http.NewServeMux()
 	switch kind {
 	case forge.GitHub:
