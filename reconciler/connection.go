@@ -42,8 +42,9 @@ type connection struct {
 	// log of the drift, and the delivery under way; nil for none.
 	log   driftLog
 	under *underWay
-	// identity of the cluster, see identify.
+	// identity of the cluster, see identify, and whether its API server may be away.
 	identity identity
+	doubted  bool
 	// proof is when to ask its istiods. Only the member's own reconcile uses it.
 	proof proofPace
 	// view is when to ask them what they serve.
@@ -282,6 +283,11 @@ func (s *connections) watch(c *connection) {
 		for ctx.Err() == nil {
 			err := apply.Watch(ctx, c.target, c.mesh, func(subjects []apply.Subject) {
 				now := time.Now()
+				if len(subjects) == 0 {
+					c.doubt()
+					s.wakeUp(c.name)
+					return
+				}
 				c.drift(subjects, now)
 				if !c.meanwhile(now) {
 					s.wakeUp(c.name)

@@ -13,6 +13,10 @@ import (
 // credentials, and that breaks the watches and the calls under way.
 const identityAge = time.Minute
 
+// doubtTimeout of the question to a cluster whose watches have ended: what does not
+// answer then either is away, and its peers are not to wait for longer to hear of it.
+const doubtTimeout = 10 * time.Second
+
 // identity is what a cluster says of itself.
 type identity struct {
 	uid        types.UID
@@ -25,10 +29,16 @@ type identity struct {
 // whether it is there.
 func (c *connection) identify(ctx context.Context, now time.Time, age time.Duration) (identity, error) {
 	c.mu.Lock()
-	known := c.identity
+	known, doubted := c.identity, c.doubted
+	c.doubted = false
 	c.mu.Unlock()
 	if !known.read.IsZero() && now.Sub(known.read) < age {
 		return known, nil
+	}
+	if doubted {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, doubtTimeout)
+		defer cancel()
 	}
 	fresh := identity{read: now}
 	var err error
@@ -42,6 +52,13 @@ func (c *connection) identify(ctx context.Context, now time.Time, age time.Durat
 	defer c.mu.Unlock()
 	c.identity = fresh
 	return fresh, nil
+}
+
+// doubt has the cluster asked at its next turn whether it is there.
+func (c *connection) doubt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.identity, c.doubted = identity{}, true
 }
 
 // credible is how long the cluster is believed for what is to be done with a

@@ -50,6 +50,8 @@ func TestIdentify(t *testing.T) {
 		{"not when it has the bundle and is watched", func() { c.done, c.stopWatch, uid = "bundle/chain", func() {}, "five" }, "four", 8},
 		{"but for a full compare", func() { now = now.Add(time.Hour) }, "five", 10},
 		{"and when it has another bundle", func() { c.done, uid = "other/chain", "six" }, "six", 12},
+		{"and when its watches have ended", func() { c.done, uid = "bundle/chain", "seven"; c.doubt() }, "seven", 14},
+		{"once", func() { uid = "eight" }, "seven", 14},
 	} {
 		tt.do()
 		got, err := c.identify(t.Context(), now, c.credible("bundle", time.Hour))

@@ -15,6 +15,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,6 +28,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 )
 
@@ -550,6 +552,54 @@ func TestPeerThatIsGone(t *testing.T) {
 	w.record()
 	if got := w.status("east"); len(w.reader.secrets) != 2 || got.Credential == nil || got.Reason != reasonSyncing {
 		t.Errorf("%d secrets, status %+v", len(w.reader.secrets), got)
+	}
+}
+
+// TestPeerThatGoesAway: istiod goes on saying that it has read it; the pair and
+// PeersReady say since when its API server does not answer, in the same words however
+// often they are asked, and all is well again when it is back.
+func TestPeerThatGoesAway(t *testing.T) {
+	t.Parallel()
+	w, _ := settledWorld(t)
+	w.c.peers.sight.peers = map[string]seenPeer{"east": {state: v1alpha1.PeerSynced, reason: reasonSynced}}
+	ready := func() metav1.Condition {
+		w.record()
+		for _, c := range (status.Member{Peers: peersOutcome(w.m, false)}).Conditions() {
+			if c.Type == status.PeersReady {
+				return c
+			}
+		}
+		return metav1.Condition{}
+	}
+	if got := ready(); got.Status != metav1.ConditionTrue {
+		t.Fatalf("PeersReady %+v", got)
+	}
+	east, calls := w.peer("east"), w.reader.calls
+	for _, words := range []string{"connection refused", "it does not answer"} {
+		// Its own lane finds it away, for ever new reasons.
+		failure := &status.Failure{Reason: string(member.Unreachable), Message: words}
+		setConditions(east, status.Member{Failure: failure}.Conditions(), 1)
+		for i := range east.Status.Conditions {
+			if words == "connection refused" {
+				east.Status.Conditions[i].LastTransitionTime = metav1.NewTime(peerNow)
+			}
+		}
+		got := ready()
+		if got.Status != metav1.ConditionFalse || got.Reason != reasonPeerUnreachable || !strings.Contains(got.Message, "east: its API server does not answer since 2026-11-27T12:00:00Z") {
+			t.Errorf("%s: PeersReady %+v", words, got)
+		}
+	}
+	before := w.m.Status.DeepCopy()
+	if ready(); !equality.Semantic.DeepEqual(*before, w.m.Status) {
+		t.Error("another status at each look")
+	}
+	setConditions(east, status.Member{Failure: &status.Failure{Reason: string(member.CredentialsRejected)}}.Conditions(), 1)
+	if got := ready(); got.Status != metav1.ConditionTrue {
+		t.Errorf("PeersReady %+v, while only the reconciler is not let in", got)
+	}
+	setConditions(east, status.Member{Attempted: "1", Applied: "1"}.Conditions(), 1)
+	if got := ready(); got.Status != metav1.ConditionTrue || w.reader.calls != calls {
+		t.Errorf("PeersReady %+v, %d requests", got, w.reader.calls-calls)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/member"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 )
@@ -36,6 +37,8 @@ type pair struct {
 	verdict peering.Verdict
 	// trouble is why there is no credential, or no new one; nil for none.
 	trouble *trouble
+	// away says that the peer's API server does not answer; empty where it does.
+	away string
 	// restarted is when istiod was restarted for the pair just now; nil for not.
 	restarted *metav1.Time
 }
@@ -123,7 +126,7 @@ func (r *memberReconciler) look(ctx context.Context, c *connection, one *pair, p
 		peer = &v1alpha1.DiscoveryStatus{}
 	}
 	at := r.endpoints.of(ctx, r, one.peer, now)
-	one.trouble = at.trouble
+	one.trouble, one.away = at.trouble, awayPeer(one.peer)
 	held := c.peers.held[one.want.Name]
 	one.facts = peering.Facts{
 		Now: now.Add(-at.skew), Endpoint: at.endpoint, Namespace: c.mesh.SystemNamespace,
@@ -156,6 +159,22 @@ func (r *memberReconciler) look(ctx context.Context, c *connection, one *pair, p
 	default:
 		one.trouble = c.peers.failed(one.want.Name)
 	}
+}
+
+// awayPeer says since when a peer's API server does not answer, by what its own lane
+// found; empty where it does, and where it is only the reconciler that it does not let
+// in.
+func awayPeer(peer *v1alpha1.Member) string {
+	ready := readyOf(peer)
+	if ready == nil {
+		return ""
+	}
+	switch reason := member.Reason(ready.Reason); reason {
+	case member.Unreachable, member.CertificateRejected, member.ClusterGone:
+		return fmt.Sprintf("its API server does not answer since %s (%s): istiod keeps what it knew of it, and learns nothing new: kubectl get member %s",
+			ready.LastTransitionTime.UTC().Format(time.RFC3339), reason, peer.Name)
+	}
+	return ""
 }
 
 // into puts what the pairs are about into the member's set, once.

@@ -99,6 +99,9 @@ func (one *pair) status(delivered bool, seen seenPeer) v1alpha1.PeerStatus {
 	case one.restarted != nil:
 		out.RestartedAt = one.restarted
 		return say(v1alpha1.PeerSyncing, reasonSyncing, "istiod is being restarted")
+	case one.away != "":
+		// istiod says for ever that it has read a peer, once it has.
+		return say(v1alpha1.PeerFailed, reasonPeerUnreachable, one.away)
 	case seen.state != "":
 		say(seen.state, seen.reason, seen.message)
 	case one.wasSynced():

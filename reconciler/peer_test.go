@@ -101,6 +101,10 @@ func TestPairStatus(t *testing.T) {
 		{reason: "a peer that is away while its token does not", change: func(one *pair) {
 			one.trouble, one.verdict = away, peering.Verdict{Mint: true, Reason: peering.Expired, Usable: true}
 		}, seen: seenPeer{state: v1alpha1.PeerSynced, reason: reasonSynced}, state: v1alpha1.PeerFailed, why: reasonPeerUnreachable, says: "Expired"},
+		{reason: "a peer that went away after istiod had read it", change: func(one *pair) { one.away = "since noon" },
+			seen: seenPeer{state: v1alpha1.PeerSynced, reason: reasonSynced}, state: v1alpha1.PeerFailed, why: reasonPeerUnreachable, says: "since noon"},
+		{reason: "one that is away, and istiod has not read it", change: func(one *pair) { one.away = "since noon" },
+			seen: seenPeer{state: v1alpha1.PeerFailed, reason: reasonIstiodUnread, message: "let it"}, state: v1alpha1.PeerFailed, why: reasonPeerUnreachable, says: "since noon"},
 		{reason: "istiod was restarted for it", change: func(one *pair) { one.restarted = stamp(peerNow) },
 			state: v1alpha1.PeerSyncing, why: reasonSyncing, says: "restarted"},
 		{reason: "another token, which istiod has not to do with", change: func(one *pair) {

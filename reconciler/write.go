@@ -14,7 +14,7 @@ import (
 )
 
 // setConditions makes the object's conditions the given ones. A condition that
-// keeps its status, reason and message keeps its transition time.
+// keeps its status and reason keeps its transition time: it is still so, in other words.
 func setConditions(object conditions.Setter, want []metav1.Condition, generation int64) {
 	for _, old := range object.GetConditions() {
 		if !slices.ContainsFunc(want, func(c metav1.Condition) bool { return c.Type == old.Type }) {
@@ -23,7 +23,15 @@ func setConditions(object conditions.Setter, want []metav1.Condition, generation
 	}
 	for _, condition := range want {
 		condition.ObservedGeneration = generation
+		before := apimeta.FindStatusCondition(object.GetConditions(), condition.Type)
+		since := metav1.Time{}
+		if before != nil && before.Status == condition.Status && before.Reason == condition.Reason {
+			since = before.LastTransitionTime
+		}
 		conditions.Set(object, &condition)
+		if after := apimeta.FindStatusCondition(object.GetConditions(), condition.Type); !since.IsZero() {
+			after.LastTransitionTime = since
+		}
 	}
 }
 

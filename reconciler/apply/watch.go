@@ -18,6 +18,9 @@ const (
 	// lookAround is how often kinds that are not served are looked for, and watches
 	// that say nothing.
 	lookAround = 30 * time.Second
+	// mutePatience is how long no watch may be open, after one has failed, until the
+	// API server is in doubt: connections break, and are made anew at once.
+	mutePatience = 2 * time.Second
 )
 
 // Watch reports objects of ours that somebody else changed or deleted, until
@@ -30,13 +33,18 @@ const (
 // one that fails backs off. One that says nothing for minutes, not even a bookmark,
 // is begun anew: its connection may look alive and be dead.
 //
-// Changed is called from one goroutine, and not again before it returns.
+// Changed is called from one goroutine, and not again before it returns. It is called
+// without objects when the API server stops answering watches, which may mean that it
+// is away, and when it answers them again.
 //
 // While a watch lives, [Apply] and [Correct] take from it what is on the member.
 func Watch(ctx context.Context, t *Target, mesh Mesh, changed func([]Subject)) error {
-	w := &watcher{target: t, mesh: mesh, wake: make(chan struct{}, 1), pending: map[Subject]bool{}, views: map[schema.GroupVersionResource]*view{}}
-	w.run(ctx, changed)
+	newWatcher(t, mesh).run(ctx, changed)
 	return nil
+}
+
+func newWatcher(t *Target, mesh Mesh) *watcher {
+	return &watcher{target: t, mesh: mesh, wake: make(chan struct{}, 1), pending: map[Subject]bool{}, views: map[schema.GroupVersionResource]*view{}}
 }
 
 // watcher keeps one watch per kind. It is one goroutine, and one more for each
@@ -49,6 +57,17 @@ type watcher struct {
 	mu      sync.Mutex
 	pending map[Subject]bool
 	wake    chan struct{}
+	contact contact
+}
+
+// contact is whether the API server answers watches. It has no lock of its own.
+type contact struct {
+	// open are the watches that are.
+	open int
+	// doubt waits, after one has failed, for another to be opened; nil while none has.
+	doubt *time.Timer
+	// lost says that it does not; told that somebody is to hear of another state.
+	lost, told bool
 }
 
 func (w *watcher) run(ctx context.Context, changed func([]Subject)) {
@@ -57,6 +76,7 @@ func (w *watcher) run(ctx context.Context, changed func([]Subject)) {
 	defer running.Wait()
 	defer cancel()
 	defer w.target.dropViews()
+	defer w.certain()
 	ticker := time.NewTicker(lookAround)
 	defer ticker.Stop()
 	var followed *stored
@@ -136,9 +156,70 @@ func (w *watcher) noticed(s Subject) {
 	w.mu.Lock()
 	w.pending[s] = true
 	w.mu.Unlock()
+	w.wakeUp()
+}
+
+func (w *watcher) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
+	}
+}
+
+// opened notes that a watch is open, so that the API server answers.
+func (w *watcher) opened() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.contact.open++
+	w.certainLocked()
+	if w.contact.lost {
+		w.contact.lost, w.contact.told = false, true
+		w.wakeUp()
+	}
+}
+
+// closed notes that a watch is not open any more.
+func (w *watcher) closed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.contact.open--
+}
+
+// failed notes that a watch has failed, or could not be opened.
+func (w *watcher) failed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.contact.lost || w.contact.doubt != nil {
+		return
+	}
+	w.contact.doubt = time.AfterFunc(mutePatience, w.lose)
+}
+
+// lose has it told that the API server does not answer, unless it does.
+func (w *watcher) lose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.contact.doubt == nil {
+		return
+	}
+	w.contact.doubt = nil
+	if w.contact.open == 0 {
+		w.contact.lost, w.contact.told = true, true
+		w.wakeUp()
+	}
+}
+
+// certain ends a doubt.
+func (w *watcher) certain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.certainLocked()
+}
+
+func (w *watcher) certainLocked() {
+	if w.contact.doubt != nil {
+		w.contact.doubt.Stop()
+		w.contact.doubt = nil
 	}
 }
 
@@ -154,7 +235,12 @@ func (w *watcher) report(ctx context.Context, changed func([]Subject)) {
 		now = append(now, s)
 	}
 	clear(w.pending)
+	turned := w.contact.told
+	w.contact.told = false
 	w.mu.Unlock()
+	if turned {
+		changed(nil)
+	}
 	now = slices.DeleteFunc(now, func(s Subject) bool { return !w.target.drifted(s) })
 	if len(now) > 0 {
 		slices.SortFunc(now, compareSubjects)

@@ -69,6 +69,9 @@ func (v *view) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if err != nil {
+			v.watcher.failed()
+		}
 		if told {
 			failures = 0
 		}
@@ -178,15 +181,20 @@ func (v *view) take(e event) {
 func (v *view) opened(hangUp context.CancelCauseFunc) {
 	v.heard()
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	v.live, v.hangUp = true, hangUp
+	v.mu.Unlock()
+	v.watcher.opened()
 }
 
 // over marks the watch as one that has ended.
 func (v *view) over() {
 	v.mu.Lock()
-	defer v.mu.Unlock()
+	open := v.hangUp != nil
 	v.live, v.hangUp, v.silentAt = false, nil, time.Time{}
+	v.mu.Unlock()
+	if open {
+		v.watcher.closed()
+	}
 }
 
 // heard notes that the watch has said something.

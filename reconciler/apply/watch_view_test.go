@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -220,11 +221,50 @@ func watches(t *testing.T, p *played) (*watcher, func(func(context.Context, *syn
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	t.Cleanup(func() { cancel(); running.Wait(); m.Close(); server.Close() })
-	w := &watcher{
-		target: NewTarget(m), mesh: Mesh{Network: "net", SystemNamespace: "ns"}, wake: make(chan struct{}, 1),
-		pending: map[Subject]bool{}, views: map[schema.GroupVersionResource]*view{},
-	}
+	w := newWatcher(NewTarget(m), Mesh{Network: "net", SystemNamespace: "ns"})
 	return w, func(run func(context.Context, *sync.WaitGroup)) { run(ctx, &running) }
+}
+
+// TestAPIServerThatStopsAnswering: that it does is told once, and once that it answers
+// again; of a watch that breaks off and is begun anew nobody hears.
+func TestAPIServerThatStopsAnswering(t *testing.T) {
+	t.Parallel()
+	away := answerTo{code: http.StatusServiceUnavailable}
+	for _, tt := range []struct {
+		reason string
+		script []answerTo
+		want   int
+	}{
+		{"a watch breaks off", []answerTo{{then: breaks}}, 0},
+		{"its time is over", []answerTo{{then: ends}}, 0},
+		{"nothing answers for a while", []answerTo{{then: breaks}, away, away, away}, 2},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			t.Parallel()
+			p := &played{names: []string{"a"}, version: "5", script: tt.script}
+			w, start := watches(t, p)
+			w.target.inventory = &stored{}
+			var told atomic.Int32
+			start(func(ctx context.Context, running *sync.WaitGroup) {
+				running.Go(func() {
+					w.run(ctx, func(subjects []Subject) {
+						if len(subjects) == 0 {
+							told.Add(1)
+						}
+					})
+				})
+			})
+			eventually(t, "the last watch to be open", func() bool {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return len(p.requests()) > len(tt.script)+1 && w.contact.open == 1 && w.contact.doubt == nil && !w.contact.told
+			})
+			eventually(t, "what is told", func() bool { return int(told.Load()) >= tt.want })
+			if got := int(told.Load()); got != tt.want {
+				t.Errorf("told %d times, want %d", got, tt.want)
+			}
+		})
+	}
 }
 
 // TestWatchGoesOn: what is asked, in order, when watches end in the ways in which

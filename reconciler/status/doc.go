@@ -4,7 +4,8 @@
 //
 // Guarantees: pure; the same outcome gives the same conditions. Ready is always
 // there; Reconciling and Stalled only while true, as Flux has them. Messages hold
-// no times, counts of tries or secrets, so that they change only with meaning.
+// no times that go on, counts of tries or secrets, so that they change only with
+// meaning.
 //
 // Non-guarantees: conditions come without transition times and generations; the
 // writer adds them.
