@@ -43,10 +43,12 @@ const (
 type peerBook struct {
 	loaded bool
 	held   map[string]held
-	// void are those whose token the peer was seen to reject.
-	void  map[string]bool
-	tries map[string]try
-	sight peerSight
+	// void are those whose token the peer was seen to reject, and checked when a token
+	// that istiod reads with was last tried.
+	void    map[string]bool
+	checked map[string]time.Time
+	tries   map[string]try
+	sight   peerSight
 }
 
 // held is a credential in the member, or one that comes into it next.
@@ -91,7 +93,7 @@ func (b *peerBook) load(ctx context.Context, c *connection, m *v1alpha1.Member) 
 	case !apierrors.IsNotFound(err):
 		return member.Wrap("read the tokens for peers", err)
 	}
-	b.held, b.void, b.tries = map[string]held{}, map[string]bool{}, map[string]try{}
+	b.held, b.void, b.checked, b.tries = map[string]held{}, map[string]bool{}, map[string]time.Time{}, map[string]try{}
 	for i := range secrets.Items {
 		secret := &secrets.Items[i]
 		peer, ok := strings.CutPrefix(secret.GetName(), peering.SecretPrefix)
@@ -126,7 +128,7 @@ func recordOf(m *v1alpha1.Member, peer string) *v1alpha1.PeerCredentialStatus {
 }
 
 // made takes a new credential.
-func (b *peerBook) made(c peering.Credential) {
+func (b *peerBook) made(c peering.Credential, now time.Time) {
 	record := c.Status()
 	before, had := b.held[c.Peer]
 	b.held[c.Peer] = held{
@@ -135,6 +137,10 @@ func (b *peerBook) made(c peering.Credential) {
 	}
 	delete(b.tries, c.Peer)
 	delete(b.void, c.Peer)
+	if b.checked == nil {
+		b.checked = map[string]time.Time{}
+	}
+	b.checked[c.Peer] = now
 }
 
 // fail takes why one could not be made.
@@ -142,6 +148,28 @@ func (b *peerBook) fail(peer string, why trouble, now time.Time) {
 	before := b.tries[peer]
 	pause := min(mintFirst<<min(before.times, 10), mintLongest)
 	b.tries[peer] = try{times: before.times + 1, next: now.Add(pause), trouble: why}
+}
+
+// check is the pair whose token is to be tried, of those that istiod reads, if any:
+// one of whose peer another token was rejected since it was last; and where looked is
+// set, because istiod was just asked, the one that was not for longest. Rejected says
+// when a token of a peer last was. One at each look costs a member next to nothing, and
+// all readers of a peer together soon find out.
+func (b *peerBook) check(read []*pair, looked bool, rejected func(*pair) time.Time) *pair {
+	var next *pair
+	for _, one := range read {
+		name := one.want.Name
+		if one.verdict.Mint || one.away != "" || b.sight.peers[name].state != v1alpha1.PeerSynced {
+			continue
+		}
+		if rejected(one).After(b.checked[name]) {
+			return one
+		}
+		if looked && (next == nil || b.checked[name].Before(b.checked[next.want.Name])) {
+			next = one
+		}
+	}
+	return next
 }
 
 // failed is why the last try failed; nil when there was none since it succeeded.

@@ -46,6 +46,10 @@ type aPeer struct {
 	mu            sync.Mutex
 	tokens, calls int
 	secrets       []corev1.Secret
+	// reads are those with a reader's token; refused says by which status it answers
+	// one, 0 for what is there.
+	reads   int
+	refused func(token string) int
 }
 
 func newPeer(t *testing.T) *aPeer {
@@ -88,6 +92,8 @@ func (p *aPeer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, &status)
 	case strings.HasSuffix(r.URL.Path, "/token"):
 		p.token(w, r)
+	case strings.HasSuffix(r.URL.Path, "/namespaces"):
+		p.read(w, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 	default:
 		http.NotFound(w, r)
 	}
@@ -118,6 +124,22 @@ func (p *aPeer) token(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	asked.Status.Token = boundToken(time.Now().Add(p.ahead), p.life, asked.Spec.BoundObjectRef, nonce)
 	answer(w, http.StatusCreated, &asked)
+}
+
+// read answers who reads with a token.
+func (p *aPeer) read(w http.ResponseWriter, token string) {
+	p.mu.Lock()
+	p.reads++
+	code := 0
+	if p.refused != nil {
+		code = p.refused(token)
+	}
+	p.mu.Unlock()
+	if code != 0 {
+		answer(w, code, &metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Code: int32(code)}) //nolint:gosec // G115: a status.
+		return
+	}
+	answer(w, http.StatusOK, &corev1.NamespaceList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NamespaceList"}})
 }
 
 func answer(w http.ResponseWriter, status int, what any) {
@@ -600,6 +622,42 @@ func TestPeerThatGoesAway(t *testing.T) {
 	setConditions(east, status.Member{Attempted: "1", Applied: "1"}.Conditions(), 1)
 	if got := ready(); got.Status != metav1.ConditionTrue || w.reader.calls != calls {
 		t.Errorf("PeersReady %+v, %d requests", got, w.reader.calls-calls)
+	}
+}
+
+// TestTokenRejectedAfterIstiodHasRead: istiod goes on saying that it reads the peer. A
+// look finds out, the token is replaced, the other readers of the peer are woken, and
+// none of this comes again while nothing is rejected.
+func TestTokenRejectedAfterIstiodHasRead(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	w.c.peers.sight.peers = map[string]seenPeer{"east": {state: v1alpha1.PeerSynced, reason: reasonSynced}}
+	check := func(looked bool) { w.r.checkPeer(t.Context(), w.c, w.look().all, looked) }
+	first := w.has(v1alpha1.PeerTokens, "east")
+	reads := east.reads
+	check(false)
+	if check(true); east.reads != reads+1 || w.look().all[0].verdict.Mint {
+		t.Fatalf("%d requests, verdict %+v", east.reads-reads, w.look().all[0].verdict)
+	}
+	east.refused = func(token string) int {
+		if token == first {
+			return http.StatusUnauthorized
+		}
+		return 0
+	}
+	check(true)
+	if got := w.look().all[0].verdict; got.Reason != tokenRejected || len(w.r.connections.wake) != 1 {
+		t.Errorf("verdict %+v, %d woken", got, len(w.r.connections.wake))
+	}
+	w.mint(5 * time.Second)
+	w.deliver()
+	w.record()
+	if now := w.has(v1alpha1.PeerTokens, "east"); now == first || east.tokens != 2 || w.status("east").State != v1alpha1.PeerSynced {
+		t.Errorf("%d tokens, another: %t, status %+v", east.tokens, now != first, w.status("east"))
+	}
+	reads = east.reads
+	if check(false); east.reads != reads || w.look().all[0].verdict.Mint {
+		t.Errorf("%d requests more, verdict %+v", east.reads-reads, w.look().all[0].verdict)
 	}
 }
 

@@ -301,6 +301,9 @@ const endpointAge = 10 * time.Minute
 type endpoints struct {
 	mu  sync.Mutex
 	all map[types.NamespacedName]locatedPeer
+	// hiddenAt is when a peer was last not reached where its readers reach it, and
+	// rejectedAt when a token of it was last seen to be rejected.
+	hiddenAt, rejectedAt map[types.NamespacedName]time.Time
 }
 
 // locatedPeer is where a peer is for the istiods of others.
@@ -338,6 +341,46 @@ func (e *endpoints) forget(peer types.NamespacedName) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.all, peer)
+}
+
+// hide notes that the reconciler does not reach a peer where its readers do.
+func (e *endpoints) hide(peer types.NamespacedName, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hiddenAt == nil {
+		e.hiddenAt = map[types.NamespacedName]time.Time{}
+	}
+	e.hiddenAt[peer] = now
+}
+
+// hidden tells whether that was so lately.
+func (e *endpoints) hidden(peer types.NamespacedName, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at, ok := e.hiddenAt[peer]
+	return ok && now.Sub(at).Abs() < endpointAge
+}
+
+// reject notes that a peer has rejected a token, and says whether that is news: the
+// readers that hear of it find the same.
+func (e *endpoints) reject(peer types.NamespacedName, asked time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if last, ok := e.rejectedAt[peer]; ok && asked.Sub(last).Abs() < endpointAge {
+		return false
+	}
+	if e.rejectedAt == nil {
+		e.rejectedAt = map[types.NamespacedName]time.Time{}
+	}
+	e.rejectedAt[peer] = asked
+	return true
+}
+
+// rejected is when a token of a peer was last news; zero for never.
+func (e *endpoints) rejected(peer types.NamespacedName) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rejectedAt[peer]
 }
 
 // locate finds out where a peer's API server is for the istiods of others. It makes

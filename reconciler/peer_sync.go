@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
@@ -40,6 +41,9 @@ const (
 	// tryAfter is how long istiod has before its credential is tried, and tryEvery how
 	// often it is.
 	tryAfter, tryEvery = 30 * time.Second, 5 * time.Minute
+	// refusalTimeout is how long a peer has to say whether it takes a credential that
+	// nobody waits for.
+	refusalTimeout = 3 * time.Second
 	// restartPatience is how long istiod has to read a peer that can be read, before it
 	// is restarted, and restartEvery how often that may be.
 	restartPatience, restartEvery = 5 * time.Minute, time.Hour
@@ -105,12 +109,17 @@ func (r *memberReconciler) watchPeers(ctx context.Context, c *connection, m *v1a
 		// A process that starts does not ask everybody at once what was well.
 		sight.next = now.Add(rand.N(peersEvery)) //nolint:gosec // G404: no secret.
 	}
-	if !now.Before(sight.next) {
+	looked := !now.Before(sight.next)
+	if looked {
 		r.askPeers(ctx, c, read)
 		now = r.now()
 		r.tryPeers(ctx, c, read)
 	}
+	r.checkPeer(ctx, c, read, looked)
 	wait := max(sight.next.Sub(now), soon)
+	if c.peers.check(read, false, r.rejected) != nil {
+		wait = soon
+	}
 	if again, restarted := r.restartIstiod(ctx, c, m, set, p, read); restarted {
 		sight.next, sight.pause, sight.peers = now.Add(peersFirst), peersFirst, nil
 		wait = peersFirst
@@ -208,6 +217,56 @@ func (r *memberReconciler) tryPeers(ctx context.Context, c *connection, read []*
 		}
 		c.peers.sight.peers[name] = seen
 	}
+}
+
+// checkPeer tries the token of a peer that istiod reads: once it has, it says so for
+// ever, also when the peer rejects its token. One that is rejected is replaced, and the
+// peer's other readers try theirs.
+func (r *memberReconciler) checkPeer(ctx context.Context, c *connection, read []*pair, looked bool) {
+	one := c.peers.check(read, looked, r.rejected)
+	if one == nil {
+		return
+	}
+	name, asked := one.want.Name, r.now()
+	c.peers.checked[name] = asked
+	if r.refusal(ctx, one.peer, *one.live) != member.CredentialsRejected {
+		return
+	}
+	c.peers.void[name] = true
+	c.peers.sight.next = r.now() // to make another
+	if r.endpoints.reject(client.ObjectKeyFromObject(one.peer), asked) {
+		for _, reader := range r.peersOf(ctx, one.peer) {
+			r.connections.wakeUp(reader.NamespacedName)
+		}
+	}
+}
+
+// rejected is when a pair's peer was last seen to reject a token, of any reader.
+func (r *memberReconciler) rejected(one *pair) time.Time {
+	return r.endpoints.rejected(client.ObjectKeyFromObject(one.peer))
+}
+
+// refusal is why a peer does not take a credential, empty where it does. It is empty,
+// too, where that cannot be found out: the address is for istiods, and the reconciler
+// need not reach it, nor does it ask again soon then.
+func (r *memberReconciler) refusal(ctx context.Context, peer *v1alpha1.Member, credential peering.Credential) member.Reason {
+	name := client.ObjectKeyFromObject(peer)
+	if r.endpoints.hidden(name, r.now()) {
+		return ""
+	}
+	trying, cancel := context.WithTimeout(ctx, refusalTimeout)
+	defer cancel()
+	err := r.tryCredential(trying, credential)
+	switch reason := member.ReasonOf(err); reason {
+	case member.CredentialsRejected, member.AccessDenied:
+		return reason
+	case member.Unreachable, member.CertificateRejected:
+		// Where networks have the same addresses, it is another's API server.
+		if ctx.Err() == nil {
+			r.endpoints.hide(name, r.now())
+		}
+	}
+	return ""
 }
 
 // tryCredential reads the peer as istiod does.

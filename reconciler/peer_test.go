@@ -376,9 +376,48 @@ func TestTriesBackOff(t *testing.T) {
 	if pauses[0] != mintFirst || pauses[1] != 2*mintFirst || pauses[8] != mintLongest {
 		t.Errorf("pauses %v", pauses)
 	}
-	book.made(*credentialFor(t, "east", peerNow))
+	book.made(*credentialFor(t, "east", peerNow), peerNow)
 	if book.failed("east") != nil {
 		t.Error("a success leaves the trouble")
+	}
+}
+
+// TestWhichTokenIsTried: one at a look, the one that was not for longest, and at once
+// where another token of the peer was rejected since.
+func TestWhichTokenIsTried(t *testing.T) {
+	t.Parallel()
+	ago := func(minutes int) time.Time { return peerNow.Add(-time.Duration(minutes) * time.Minute) }
+	for _, tt := range []struct {
+		reason   string
+		change   func(map[string]*pair, *peerBook)
+		looked   bool
+		rejected map[string]time.Time
+		want     string
+	}{
+		{"not between looks", func(map[string]*pair, *peerBook) {}, false, nil, ""},
+		{"the one that was not for longest", func(map[string]*pair, *peerBook) {}, true, nil, "b"},
+		{"one that never was", func(_ map[string]*pair, b *peerBook) { delete(b.checked, "c") }, true, nil, "c"},
+		{"not what istiod does not read", func(_ map[string]*pair, b *peerBook) { delete(b.sight.peers, "b") }, true, nil, "a"},
+		{"not what is to be replaced", func(all map[string]*pair, _ *peerBook) { all["b"].verdict.Mint = true }, true, nil, "a"},
+		{"not what is away", func(all map[string]*pair, _ *peerBook) { all["b"].away = "since noon" }, true, nil, "a"},
+		{"another reader's token was rejected", func(map[string]*pair, *peerBook) {}, false, map[string]time.Time{"c": ago(1)}, "c"},
+		{"its own was tried since", func(map[string]*pair, *peerBook) {}, false, map[string]time.Time{"c": ago(11)}, ""},
+	} {
+		all, read := map[string]*pair{}, []*pair(nil)
+		book := &peerBook{checked: map[string]time.Time{"a": ago(20), "b": ago(30), "c": ago(10)}, sight: peerSight{peers: map[string]seenPeer{}}}
+		for _, name := range []string{"a", "b", "c"} {
+			all[name] = pairOf(t, func(one *pair) { one.want.Name = name })
+			read = append(read, all[name])
+			book.sight.peers[name] = seenPeer{state: v1alpha1.PeerSynced}
+		}
+		tt.change(all, book)
+		got := ""
+		if one := book.check(read, tt.looked, func(one *pair) time.Time { return tt.rejected[one.want.Name] }); one != nil {
+			got = one.want.Name
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.reason, got, tt.want)
+		}
 	}
 }
 
