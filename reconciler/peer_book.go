@@ -27,6 +27,8 @@ const (
 	reasonAnchorMissing = "AnchorMissing"
 	// reasonAccountMissing: the peer lacks the reader account.
 	reasonAccountMissing = "ReaderAccountMissing"
+	// reasonAccountDenied: the reader account may not read the peer.
+	reasonAccountDenied = "ReaderAccountDenied"
 	// reasonNotOurs: somebody else's Secret is where the credential belongs.
 	reasonNotOurs = "RemoteSecretNotOurs"
 	// tokenRejected: the peer does not take the token.

@@ -661,6 +661,51 @@ func TestTokenRejectedAfterIstiodHasRead(t *testing.T) {
 	}
 }
 
+// TestFreshTokenIsTried: what a peer makes and does not take is not delivered. What the
+// reader has stays, the pair and the condition say why, and it is tried again. Where the
+// reconciler does not reach the address for istiods, it is delivered all the same.
+func TestFreshTokenIsTried(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]string{http.StatusUnauthorized: tokenRejected, http.StatusForbidden: reasonAccountDenied} {
+		w, east := settledWorld(t)
+		first, now := w.has(v1alpha1.PeerTokens, "east"), time.Now().Add(80*time.Hour)
+		east.ahead = 80 * time.Hour // it is due
+		w.r.now = func() time.Time { return now }
+		w.restart()
+		w.c.peers.sight.peers = map[string]seenPeer{"east": {state: v1alpha1.PeerSynced, reason: reasonSynced}}
+		east.refused = func(token string) int {
+			if token == first {
+				return 0
+			}
+			return code
+		}
+		w.mint(5 * time.Second)
+		w.deliver()
+		w.record()
+		got, ready := w.status("east"), peersOutcome(w.m, false).Noted
+		if w.has(v1alpha1.PeerTokens, "east") != first || east.tokens != 2 || got.State != v1alpha1.PeerSynced || got.Reason != want || !strings.Contains(got.Message, "works still") || ready == nil {
+			t.Errorf("%d: delivered: %t, %d tokens, status %+v, noted %+v", code, w.has(v1alpha1.PeerTokens, "east") != first, east.tokens, got, ready)
+		}
+		reads := east.reads
+		w.mint(5 * time.Second)
+		east.refused, now = nil, now.Add(time.Minute)
+		w.mint(5 * time.Second)
+		w.deliver()
+		w.record()
+		if got := w.status("east"); w.has(v1alpha1.PeerTokens, "east") == first || east.tokens != 3 || east.reads != reads+1 || got.Message != "" {
+			t.Errorf("%d: %d tokens, %d requests, status %+v", code, east.tokens, east.reads-reads, got)
+		}
+	}
+	w, east := settledWorld(t)
+	moved := w.peer("east")
+	moved.Spec.Cluster.PeerEndpoint, moved.Generation = &v1alpha1.PeerEndpoint{Server: "https://127.0.0.1:1"}, 2
+	reads := east.reads
+	w.mint(5 * time.Second)
+	if got := w.look().all[0]; got.verdict.Mint || got.facts.Live.Server != "https://127.0.0.1:1" || east.reads != reads || !w.r.endpoints.hidden(client.ObjectKeyFromObject(moved), time.Now()) {
+		t.Errorf("an address that the reconciler does not reach: %+v, %d requests", got.verdict, east.reads-reads)
+	}
+}
+
 // TestForeignRemoteSecret: one that people made is left, and named.
 func TestForeignRemoteSecret(t *testing.T) {
 	t.Parallel()

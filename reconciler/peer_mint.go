@@ -32,8 +32,9 @@ const (
 const (
 	// mintTimeout bounds what all peers together may take of one turn of a member.
 	mintTimeout = 20 * time.Second
-	// mintAtOnce is how many peers are asked side by side.
-	mintAtOnce = 8
+	// mintAtOnce is how many peers are asked side by side, and tryAtOnce how many
+	// whether they take what they have made.
+	mintAtOnce, tryAtOnce = 8, 32
 )
 
 // minted is what came of one pair.
@@ -109,7 +110,38 @@ func (r *memberReconciler) mintAll(ctx context.Context, p *pairs, due []*pair) [
 		})
 	}
 	_ = work.Wait() // nobody returns one
+	r.tryAll(ctx, results)
 	return results
+}
+
+// tryAll takes back the credentials that their peers refuse, for all in the time of
+// one. What could not be tried in it is delivered all the same.
+func (r *memberReconciler) tryAll(ctx context.Context, results []minted) {
+	ctx, cancel := context.WithTimeout(ctx, refusalTimeout)
+	defer cancel()
+	var work errgroup.Group
+	work.SetLimit(tryAtOnce)
+	for i := range results {
+		if result := &results[i]; result.credential != nil {
+			work.Go(func() error {
+				if reason := r.refusal(ctx, result.pair.peer, *result.credential); reason != "" {
+					result.credential, result.err = nil, refused(reason)
+				}
+				return nil
+			})
+		}
+	}
+	_ = work.Wait() // nobody returns one
+}
+
+// refused is the error of a credential that the peer does not take, though it has just
+// made it.
+func refused(reason member.Reason) error {
+	if reason == member.AccessDenied {
+		return &member.Error{Reason: reasonAccountDenied, Doing: fmt.Sprintf(
+			"its ServiceAccount %s may not read it: isthmus puts its ClusterRole and the binding back unless spec.drift says otherwise; who takes them away?", peering.Account)}
+	}
+	return &member.Error{Reason: tokenRejected, Doing: "its API server rejects the token that it has just made: do all of its servers verify tokens of service accounts by the same keys and issuer?"}
 }
 
 // mintOne makes one credential in the peer, after a look at whether it is the right

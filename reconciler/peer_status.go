@@ -133,6 +133,9 @@ func peersOutcome(m *v1alpha1.Member, elsewhere bool) status.Peers {
 		switch {
 		case one.State == v1alpha1.PeerSynced:
 			out.Synced++
+			if one.Message != "" && out.Noted == nil {
+				out.Noted = told
+			}
 		case one.State == v1alpha1.PeerFailed && out.Failed == nil:
 			out.Failed = told
 		case one.State != v1alpha1.PeerFailed && out.Waiting == nil:

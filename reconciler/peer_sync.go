@@ -41,8 +41,7 @@ const (
 	// tryAfter is how long istiod has before its credential is tried, and tryEvery how
 	// often it is.
 	tryAfter, tryEvery = 30 * time.Second, 5 * time.Minute
-	// refusalTimeout is how long a peer has to say whether it takes a credential that
-	// nobody waits for.
+	// refusalTimeout is how long a peer has to say whether it takes a credential.
 	refusalTimeout = 3 * time.Second
 	// restartPatience is how long istiod has to read a peer that can be read, before it
 	// is restarted, and restartEvery how often that may be.

@@ -194,6 +194,8 @@ func TestPeersReady(t *testing.T) {
 		{"all on other hubs", nil, true, []metav1.Condition{{Type: status.PeersReady, Status: metav1.ConditionUnknown, Reason: "PeersElsewhere",
 			Message: "the other members of its network are on other hubs: credentials for them are not made here"}}},
 		{"all read", []v1alpha1.PeerStatus{synced}, true, []metav1.Condition{{Type: status.PeersReady, Status: metav1.ConditionTrue, Reason: "PeersSynced", Message: "1 of 1 peers are discovered"}}},
+		{"all read, and one is to be replaced", []v1alpha1.PeerStatus{synced, {Name: "b", State: v1alpha1.PeerSynced, Reason: "AccessDenied", Message: "may not"}}, false,
+			[]metav1.Condition{{Type: status.PeersReady, Status: metav1.ConditionTrue, Reason: "PeersSynced", Message: "2 of 2 peers are discovered; b: may not"}}},
 		{"one waited for", []v1alpha1.PeerStatus{synced, waits}, false, []metav1.Condition{{Type: status.PeersReady, Status: metav1.ConditionUnknown, Reason: "NotAnnounced",
 			Message: "1 of 2 peers are discovered; waiting for b: not ready"}}},
 		{"what failed goes first", []v1alpha1.PeerStatus{synced, waits, failed}, false, []metav1.Condition{{Type: status.PeersReady, Status: metav1.ConditionFalse, Reason: "AccessDenied",

@@ -16,8 +16,9 @@ type Peers struct {
 	// its istiods have read.
 	Wanted, Synced int
 	// Failed is the first by name for which a person or a peer has to do something,
-	// and Waiting the first that is still to come; nil for none.
-	Failed, Waiting *Peer
+	// Waiting the first that is still to come, and Noted the first that is discovered
+	// and of which there is something to say; nil for none.
+	Failed, Waiting, Noted *Peer
 	// Elsewhere says that the network has members of other hubs.
 	Elsewhere bool
 }
@@ -35,6 +36,8 @@ func (p Peers) conditions() []metav1.Condition {
 		return []metav1.Condition{condition(PeersReady, metav1.ConditionFalse, p.Failed.Reason, fmt.Sprintf("%s; %s: %s", read, p.Failed.Name, p.Failed.Message))}
 	case p.Waiting != nil:
 		return []metav1.Condition{condition(PeersReady, metav1.ConditionUnknown, p.Waiting.Reason, fmt.Sprintf("%s; waiting for %s: %s", read, p.Waiting.Name, p.Waiting.Message))}
+	case p.Noted != nil:
+		return []metav1.Condition{condition(PeersReady, metav1.ConditionTrue, ReasonPeersSynced, fmt.Sprintf("%s; %s: %s", read, p.Noted.Name, p.Noted.Message))}
 	case p.Wanted > 0:
 		return []metav1.Condition{condition(PeersReady, metav1.ConditionTrue, ReasonPeersSynced, read)}
 	case p.Elsewhere:
