@@ -121,12 +121,7 @@ func (b *peerBook) load(ctx context.Context, c *connection, m *v1alpha1.Member) 
 
 // recordOf is the hub's record of a member's credential for a peer; nil for none.
 func recordOf(m *v1alpha1.Member, peer string) *v1alpha1.PeerCredentialStatus {
-	for _, one := range m.Status.Discovery.GetPeers() {
-		if one.Name == peer {
-			return one.Credential
-		}
-	}
-	return nil
+	return pairOfStatus(m, peer).Credential
 }
 
 // made takes a new credential.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -539,6 +540,48 @@ func TestPeerTokensWhenTheClockJumps(t *testing.T) {
 		}
 		if east.tokens != 1 {
 			t.Errorf("a jump of %s cost %d tokens", jump, east.tokens-1)
+		}
+	}
+}
+
+// TestReplaceIssuedBefore has tokens replaced once, by other anchors; that the fleet
+// does not say so any more replaces nothing, neither in the reader nor in the peer.
+func TestReplaceIssuedBefore(t *testing.T) {
+	t.Parallel()
+	w, east := settledWorld(t)
+	say := func(before *metav1.Time) { w.hub.network.Spec.Discovery.Credentials.ReplaceIssuedBefore = before }
+	anchors := func() []string {
+		var names []string
+		readers := []*v1alpha1.Member{w.m}
+		for _, o := range anchorsOf(w.peer("east"), readers, w.hub.network.Spec.Discovery.Credentials, peerMesh, time.Now()) {
+			names = append(names, o.GetName())
+		}
+		return names
+	}
+	deliver := func() {
+		w.mint(5 * time.Second)
+		w.deliver()
+		w.record()
+		w.peer("west").Status = w.m.Status
+	}
+	before := metav1.NewTime(time.Now().Truncate(time.Second))
+	next := fmt.Sprintf("isthmus-peer-west.%d", before.Unix())
+	say(&before)
+	if got := anchors(); !slices.Equal(got, []string{"isthmus-peer-west", next}) {
+		t.Fatalf("anchors %q", got)
+	}
+	w.peer("east").Status.Discovery.Anchors = append(w.peer("east").Status.Discovery.Anchors, v1alpha1.PeerAnchor{Name: next, UID: "next"})
+	deliver()
+	if got := w.status("east").Credential; east.tokens != 2 || got.Anchor != next {
+		t.Fatalf("%d tokens, bound to %s", east.tokens, got.Anchor)
+	}
+	for _, said := range []*metav1.Time{nil, {Time: before.Add(-time.Hour)}, {Time: before.Add(time.Hour)}} {
+		say(said)
+		deliver()
+		w.restart()
+		deliver()
+		if got := anchors(); east.tokens != 2 || !slices.Contains(got, next) {
+			t.Errorf("%v: %d tokens, anchors %q", said, east.tokens, got)
 		}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -96,10 +94,9 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 	for _, one := range m.Status.Discovery.GetPeers() {
 		known[one.Name] = one
 	}
-	anchor := peering.Anchor(m.Name, discovery.Credentials)
 	for _, want := range wants {
 		one := &pair{want: want, peer: byName[want.Name], known: known[want.Name]}
-		r.look(ctx, c, one, p.policy, anchor)
+		r.look(ctx, c, one, p.policy, peering.Anchor(m.Name, discovery.Credentials, anchorIn(one.known), r.now()))
 		p.all = append(p.all, one)
 	}
 	return p, nil
@@ -262,14 +259,13 @@ func anchorsOf(m *v1alpha1.Member, readers []*v1alpha1.Member, credentials v1alp
 		if reader.Status.ClusterUID == "" {
 			continue // it may never get it, and has no use for one until then
 		}
-		current := peering.Anchor(reader.Name, credentials)
+		current := peering.Anchor(reader.Name, credentials, anchorIn(pairOfStatus(reader, m.Name)), now)
 		names[current] = true
 		if m.Status.Discovery == nil || readsWith(reader, m.Name, current, now) {
 			continue
 		}
 		for _, old := range m.Status.Discovery.Anchors {
-			name, _, _ := strings.Cut(strings.TrimPrefix(old.Name, peering.AnchorPrefix), ".")
-			if name == reader.Name {
+			if peering.IsAnchorOf(reader.Name, old.Name) {
 				names[old.Name] = true
 			}
 		}
@@ -284,13 +280,29 @@ func anchorsOf(m *v1alpha1.Member, readers []*v1alpha1.Member, credentials v1alp
 	return out
 }
 
+// pairOfStatus is what a reader's status says of a peer; the zero value for nothing.
+func pairOfStatus(reader *v1alpha1.Member, peer string) v1alpha1.PeerStatus {
+	for _, one := range reader.Status.Discovery.GetPeers() {
+		if one.Name == peer {
+			return one
+		}
+	}
+	return v1alpha1.PeerStatus{}
+}
+
+// anchorIn is what a pair's token is bound to, by the hub's record; empty for nothing.
+func anchorIn(known v1alpha1.PeerStatus) string {
+	if known.Credential == nil {
+		return ""
+	}
+	return known.Credential.Anchor
+}
+
 // readsWith tells whether all istiods of a reader read a peer, and have had a token
 // that is bound to an anchor for long enough to use it.
 func readsWith(reader *v1alpha1.Member, peer, anchor string, now time.Time) bool {
-	return slices.ContainsFunc(reader.Status.Discovery.GetPeers(), func(p v1alpha1.PeerStatus) bool {
-		return p.Name == peer && p.State == v1alpha1.PeerSynced && p.Credential != nil && p.Credential.Anchor == anchor &&
-			now.Sub(p.Credential.IssuedAt.Time) >= peering.Grace
-	})
+	known := pairOfStatus(reader, peer)
+	return known.State == v1alpha1.PeerSynced && anchorIn(known) == anchor && now.Sub(known.Credential.IssuedAt.Time) >= peering.Grace
 }
 
 // endpointAge is how long a peer is believed to be where it was.

@@ -216,7 +216,7 @@ func TestPeersReady(t *testing.T) {
 
 func TestAnchorsOf(t *testing.T) {
 	t.Parallel()
-	before := metav1.NewTime(time.Unix(1000, 0))
+	before := metav1.NewTime(time.Unix(1000, 0)) // long ago
 	since := func(name string, state v1alpha1.PeerState, anchor string, age time.Duration) *v1alpha1.Member {
 		m := aMember("prod", name)
 		m.Status.ClusterUID = name
@@ -247,6 +247,8 @@ func TestAnchorsOf(t *testing.T) {
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
 		{"then it is revoked", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, &before,
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}},
+		{"the fleet does not say so any more", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, nil,
+			[]string{"isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}},
 		{"another reader's name that begins alike", []*v1alpha1.Member{reader("west", v1alpha1.PeerSyncing, "")}, nil,
 			[]string{"isthmus-peer-west-2"}, []string{"isthmus-peer-west"}},
 	} {

@@ -47,14 +47,44 @@ func PolicyOf(c v1alpha1.PeerCredentials) Policy {
 	return p
 }
 
-// Anchor is the name of the Secret in a peer that a reader's tokens are bound to.
-// When tokens from before a time are to be replaced it is another one, so that the
-// old tokens can be revoked without the new.
-func Anchor(reader string, c v1alpha1.PeerCredentials) string {
-	if c.ReplaceIssuedBefore == nil {
+// Anchor is the name of the Secret in a peer that a reader's tokens are to be bound to;
+// has is the one that its token is bound to, empty for none. When tokens from before a
+// time are to be replaced it is another one, so that the old tokens can be revoked
+// without the new. One that came by such a time stays when the fleet says nothing any
+// more, or an earlier time: what hangs on it is newer. A time to come is none yet.
+func Anchor(reader string, c v1alpha1.PeerCredentials, has string, now time.Time) string {
+	var before int64
+	if at := c.ReplaceIssuedBefore; at != nil && !at.After(now) {
+		before = at.Unix()
+	}
+	if since, ok := anchorTime(reader, has); ok && since >= before {
+		return has
+	}
+	if before == 0 {
 		return AnchorPrefix + reader
 	}
-	return AnchorPrefix + reader + "." + strconv.FormatInt(c.ReplaceIssuedBefore.Unix(), 10)
+	return AnchorPrefix + reader + "." + strconv.FormatInt(before, 10)
+}
+
+// anchorTime is the time by which a reader's anchor came, zero for its first; false for
+// what is no anchor of the reader.
+func anchorTime(reader, name string) (int64, bool) {
+	rest, ok := strings.CutPrefix(name, AnchorPrefix+reader)
+	if !ok || rest == "" {
+		return 0, ok
+	}
+	digits, ok := strings.CutPrefix(rest, ".")
+	if !ok {
+		return 0, false
+	}
+	since, err := strconv.ParseInt(digits, 10, 64)
+	return since, err == nil && since > 0
+}
+
+// IsAnchorOf tells whether a Secret is an anchor of a reader.
+func IsAnchorOf(reader, name string) bool {
+	_, ok := anchorTime(reader, name)
+	return ok
 }
 
 // Facts are what a credential is judged by. What is empty is not known, and nothing

@@ -399,9 +399,34 @@ func TestPolicyOf(t *testing.T) {
 
 func TestAnchor(t *testing.T) {
 	t.Parallel()
-	before := metav1.NewTime(issued)
-	if first, second := Anchor("west", v1alpha1.PeerCredentials{}), Anchor("west", v1alpha1.PeerCredentials{ReplaceIssuedBefore: &before}); first != "isthmus-peer-west" || second != "isthmus-peer-west.1793534400" {
-		t.Errorf("anchors %q and %q", first, second)
+	const first, second = "isthmus-peer-west", "isthmus-peer-west.1793534400"
+	at := func(after time.Duration) *metav1.Time { return &metav1.Time{Time: issued.Add(after)} }
+	for _, tt := range []struct {
+		reason string
+		before *metav1.Time
+		has    string
+		want   string
+	}{
+		{"the first", nil, "", first},
+		{"it stays", nil, first, first},
+		{"older ones are to be replaced", at(0), first, second},
+		{"a new reader then", at(0), "", second},
+		{"it stays, too", at(0), second, second},
+		{"the fleet does not say so any more", nil, second, second},
+		{"nor to one that had not come to it", nil, first, first},
+		{"the fleet says an earlier time", at(-time.Hour), second, second},
+		{"a later time", at(time.Second), second, "isthmus-peer-west.1793534401"},
+		{"a time to come", at(48 * time.Hour), second, second},
+		{"a time to come, of a new reader", at(48 * time.Hour), "", first},
+		{"another reader's name that begins alike", nil, "isthmus-peer-west-2.5", first},
+		{"a name that is no anchor", nil, "isthmus-peer-west.x", first},
+	} {
+		if got := Anchor("west", v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, tt.has, issued.Add(time.Hour)); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.reason, got, tt.want)
+		}
+	}
+	if !IsAnchorOf("west", second) || IsAnchorOf("west", "isthmus-peer-west-2") || IsAnchorOf("west", "cacerts") {
+		t.Error("anchors of a reader are told from others by their names")
 	}
 }
 
