@@ -167,12 +167,21 @@ type peerHub struct {
 	network v1alpha1.ApplicationNetwork
 	members []v1alpha1.Member
 	peers   map[string]*aPeer
+	// version of the Secrets with the credentials.
+	version string
 }
 
 func (h *peerHub) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 	switch into := object.(type) {
 	case *v1alpha1.ApplicationNetwork:
 		*into = h.network
+	case *v1alpha1.Member:
+		for i := range h.members {
+			if h.members[i].Name == key.Name {
+				h.members[i].DeepCopyInto(into)
+			}
+		}
+		return nil
 	case *corev1.Secret:
 		server := h.peers[key.Name].server
 		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
@@ -182,7 +191,7 @@ func (h *peerHub) Get(_ context.Context, key client.ObjectKey, object client.Obj
 	}
 	object.SetName(key.Name)
 	object.SetUID("uid")
-	object.SetResourceVersion("1")
+	object.SetResourceVersion("1" + h.version)
 	return nil
 }
 
@@ -553,7 +562,8 @@ func TestReplaceIssuedBefore(t *testing.T) {
 	anchors := func() []string {
 		var names []string
 		readers := []*v1alpha1.Member{w.m}
-		for _, o := range anchorsOf(w.peer("east"), readers, w.hub.network.Spec.Discovery.Credentials, peerMesh, time.Now()) {
+		all, _ := anchorsOf(w.peer("east"), readers, w.hub.network.Spec.Discovery.Credentials, peerMesh, time.Now())
+		for _, o := range all {
 			names = append(names, o.GetName())
 		}
 		return names
@@ -764,6 +774,32 @@ func TestForeignRemoteSecret(t *testing.T) {
 	w.restart()
 	if p := w.look(); p.all[0].trouble != nil {
 		t.Errorf("it is not adopted: %+v", p.all[0].trouble)
+	}
+}
+
+// TestKubeconfigOfAPeerChanges: its readers are woken, and find the other address and CA
+// at once.
+func TestKubeconfigOfAPeerChanges(t *testing.T) {
+	t.Parallel()
+	w, _ := settledWorld(t)
+	if p := w.look(); p.all[0].verdict.Mint {
+		t.Fatalf("verdict %+v", p.all[0].verdict)
+	}
+	w.hub.peers["east"], w.hub.version = newPeer(t), "2"
+	old, secret := &metav1.PartialObjectMetadata{}, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "east", Namespace: "isthmus-system", ResourceVersion: "2"}}
+	if !accessChanged.Update(event.UpdateEvent{ObjectOld: old, ObjectNew: secret}) || accessChanged.Update(event.UpdateEvent{ObjectOld: secret, ObjectNew: secret}) ||
+		!accessChanged.Create(event.CreateEvent{Object: secret}) || accessChanged.Create(event.CreateEvent{Object: secret, IsInInitialList: true}) {
+		t.Error("a start wakes the readers of all members, or a change does not")
+	}
+	var woken []string
+	for _, request := range w.r.readersOfKubeconfig(t.Context(), secret) {
+		woken = append(woken, request.Name)
+	}
+	if !slices.Equal(woken, []string{"west"}) {
+		t.Errorf("woken: %q", woken)
+	}
+	if p := w.look(); p.all[0].verdict.Reason != peering.EndpointChanged {
+		t.Errorf("verdict %+v", p.all[0].verdict)
 	}
 }
 

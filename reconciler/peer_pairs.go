@@ -53,6 +53,8 @@ type pairs struct {
 	policy  peering.Policy
 	all     []*pair
 	anchors []*unstructured.Unstructured
+	// anchorsWait is how long until one of them may go; zero for not by itself.
+	anchorsWait time.Duration
 	// elsewhere says that the network has members of other hubs.
 	elsewhere bool
 	mesh      apply.Mesh
@@ -81,7 +83,7 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 	for _, name := range relation.Readers(self, seen) {
 		readers = append(readers, byName[name])
 	}
-	p.anchors = anchorsOf(m, readers, discovery.Credentials, c.mesh, r.now())
+	p.anchors, p.anchorsWait = anchorsOf(m, readers, discovery.Credentials, c.mesh, r.now())
 	wants := relation.Peers(self, seen)
 	if len(wants) == 0 {
 		c.peers.forget()
@@ -105,7 +107,7 @@ func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alph
 // discover makes the credentials that are due, looks whether istiod reads the peers,
 // and records it. It returns how soon to look again; zero for not by itself.
 func (r *memberReconciler) discover(ctx context.Context, c *connection, m *v1alpha1.Member, set apply.Set, p *pairs, outcome status.Member, report *report) time.Duration {
-	wait := r.mint(ctx, c, m, set, p, report)
+	wait := sooner(p.anchorsWait, r.mint(ctx, c, m, set, p, report))
 	delivered := outcome.Failure == nil
 	if delivered {
 		wait = sooner(wait, r.makeRoom(ctx, c, p))
@@ -252,32 +254,38 @@ func anchorUID(peer *v1alpha1.DiscoveryStatus, name string) types.UID {
 }
 
 // anchorsOf are the Secrets that a member's readers' tokens are bound to. One from
-// before the fleet had tokens replaced stays until its reader reads with another.
-func anchorsOf(m *v1alpha1.Member, readers []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh, now time.Time) []*unstructured.Unstructured {
+// before the fleet had tokens replaced stays until its reader reads with another; wait
+// is how long that takes, where the reader has one, zero for not by itself.
+func anchorsOf(m *v1alpha1.Member, readers []*v1alpha1.Member, credentials v1alpha1.PeerCredentials, mesh apply.Mesh, now time.Time) (out []*unstructured.Unstructured, wait time.Duration) {
 	names := map[string]bool{}
 	for _, reader := range readers {
 		if reader.Status.ClusterUID == "" {
 			continue // it may never get it, and has no use for one until then
 		}
-		current := peering.Anchor(reader.Name, credentials, anchorIn(pairOfStatus(reader, m.Name)), now)
+		known := pairOfStatus(reader, m.Name)
+		current := peering.Anchor(reader.Name, credentials, anchorIn(known), now)
 		names[current] = true
 		if m.Status.Discovery == nil || readsWith(reader, m.Name, current, now) {
 			continue
 		}
 		for _, old := range m.Status.Discovery.Anchors {
-			if peering.IsAnchorOf(reader.Name, old.Name) {
-				names[old.Name] = true
+			if !peering.IsAnchorOf(reader.Name, old.Name) {
+				continue
+			}
+			names[old.Name] = true
+			if old.Name != current && anchorIn(known) == current {
+				// Where istiod is slow to take the new token up, another look costs nothing.
+				wait = sooner(wait, max(known.Credential.IssuedAt.Add(peering.Grace).Sub(now), peersLongest))
 			}
 		}
 	}
-	var out []*unstructured.Unstructured
 	for _, name := range sortedKeys(names) {
 		out = append(out, &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "v1", "kind": "Secret", "type": "Opaque",
 			"metadata": map[string]any{"name": name, "namespace": mesh.SystemNamespace},
 		}})
 	}
-	return out
+	return out, wait
 }
 
 // pairOfStatus is what a reader's status says of a peer; the zero value for nothing.

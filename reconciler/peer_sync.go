@@ -234,7 +234,7 @@ func (r *memberReconciler) checkPeer(ctx context.Context, c *connection, read []
 	c.peers.void[name] = true
 	c.peers.sight.next = r.now() // to make another
 	if r.endpoints.reject(client.ObjectKeyFromObject(one.peer), asked) {
-		for _, reader := range r.peersOf(ctx, one.peer) {
+		for _, reader := range r.readersOf(ctx, one.peer) {
 			r.connections.wakeUp(reader.NamespacedName)
 		}
 	}

@@ -227,6 +227,7 @@ func TestAnchorsOf(t *testing.T) {
 	reader := func(name string, state v1alpha1.PeerState, anchor string) *v1alpha1.Member {
 		return since(name, state, anchor, peering.Grace)
 	}
+	const left = 3 * time.Minute
 	fresh, twin := aMember("prod", "new"), aMember("prod", "twin")
 	fresh.Status.ClusterUID = "new"
 	for _, tt := range []struct {
@@ -235,22 +236,23 @@ func TestAnchorsOf(t *testing.T) {
 		before  *metav1.Time
 		has     []string
 		want    []string
+		wait    time.Duration
 	}{
-		{"one for each reader", []*v1alpha1.Member{&fresh, reader("west", v1alpha1.PeerSynced, "isthmus-peer-west")}, nil, nil, []string{"isthmus-peer-new", "isthmus-peer-west"}},
-		{"not for one that was refused its cluster", []*v1alpha1.Member{&fresh, &twin}, nil, nil, []string{"isthmus-peer-new"}},
-		{"of readers that are gone nothing stays", []*v1alpha1.Member{&fresh}, nil, []string{"isthmus-peer-gone", "isthmus-peer-new"}, []string{"isthmus-peer-new"}},
+		{"one for each reader", []*v1alpha1.Member{&fresh, reader("west", v1alpha1.PeerSynced, "isthmus-peer-west")}, nil, nil, []string{"isthmus-peer-new", "isthmus-peer-west"}, 0},
+		{"not for one that was refused its cluster", []*v1alpha1.Member{&fresh, &twin}, nil, nil, []string{"isthmus-peer-new"}, 0},
+		{"of readers that are gone nothing stays", []*v1alpha1.Member{&fresh}, nil, []string{"isthmus-peer-gone", "isthmus-peer-new"}, []string{"isthmus-peer-new"}, 0},
 		{"an old one is used still", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west")}, &before,
-			[]string{"isthmus-peer-west"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
+			[]string{"isthmus-peer-west"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}, 0},
 		{"and while istiod has not gone over", []*v1alpha1.Member{reader("west", v1alpha1.PeerSyncing, "isthmus-peer-west.1000")}, &before,
-			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
-		{"and until the new token is in use", []*v1alpha1.Member{since("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000", peering.Grace-time.Second)}, &before,
-			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}},
+			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}, peersLongest},
+		{"and until the new token is in use", []*v1alpha1.Member{since("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000", peering.Grace-left)}, &before,
+			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}, left},
 		{"then it is revoked", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, &before,
-			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}},
+			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}, 0},
 		{"the fleet does not say so any more", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, nil,
-			[]string{"isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}},
+			[]string{"isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}, 0},
 		{"another reader's name that begins alike", []*v1alpha1.Member{reader("west", v1alpha1.PeerSyncing, "")}, nil,
-			[]string{"isthmus-peer-west-2"}, []string{"isthmus-peer-west"}},
+			[]string{"isthmus-peer-west-2"}, []string{"isthmus-peer-west"}, 0},
 	} {
 		m := aMember("prod", "east")
 		m.Status.Discovery = &v1alpha1.DiscoveryStatus{}
@@ -258,7 +260,11 @@ func TestAnchorsOf(t *testing.T) {
 			m.Status.Discovery.Anchors = append(m.Status.Discovery.Anchors, v1alpha1.PeerAnchor{Name: name, UID: "1"})
 		}
 		var got []string
-		for _, o := range anchorsOf(&m, tt.readers, v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, peerMesh, peerNow) {
+		anchors, wait := anchorsOf(&m, tt.readers, v1alpha1.PeerCredentials{ReplaceIssuedBefore: tt.before}, peerMesh, peerNow)
+		if wait != tt.wait {
+			t.Errorf("%s: looks again after %s", tt.reason, wait)
+		}
+		for _, o := range anchors {
 			got = append(got, o.GetName())
 			if _, has := o.Object["data"]; has || o.GetNamespace() != peerMesh.SystemNamespace {
 				t.Errorf("%s: %v", tt.reason, o.Object)
@@ -298,6 +304,11 @@ func TestPeersAreWokenByWhatConcernsThem(t *testing.T) {
 		{"nothing", func(*v1alpha1.Member) {}, false},
 		{"a commit was applied", func(m *v1alpha1.Member) { m.Status.AppliedRevision, m.Status.Objects = "main@sha1:1", 5 }, false},
 		{"what it reads itself", func(m *v1alpha1.Member) { m.Status.Discovery.Peers = []v1alpha1.PeerStatus{{Name: "a"}} }, false},
+		{"its first token for another", func(m *v1alpha1.Member) {
+			m.Status.Discovery.Peers = append(m.Status.Discovery.Peers, v1alpha1.PeerStatus{Name: "c", Credential: &v1alpha1.PeerCredentialStatus{Anchor: "isthmus-peer-east"}})
+		}, false},
+		{"a new token by the same anchor", func(m *v1alpha1.Member) { m.Status.Discovery.Peers[0].Credential.Digest = "2" }, false},
+		{"its token hangs on another anchor", func(m *v1alpha1.Member) { m.Status.Discovery.Peers[0].Credential.Anchor = "isthmus-peer-east.5" }, true},
 		{"its services", func(m *v1alpha1.Member) { m.Status.Discovery.Services = 4 }, false},
 		{"it is announced", func(m *v1alpha1.Member) { m.Status.Discovery.Announced = stamp(peerNow) }, true},
 		{"its labels", func(m *v1alpha1.Member) { m.Labels = map[string]string{"region": "east"} }, true},
@@ -313,7 +324,8 @@ func TestPeersAreWokenByWhatConcernsThem(t *testing.T) {
 		}, true},
 	} {
 		before := aMember("prod", "east")
-		before.Status.Discovery = &v1alpha1.DiscoveryStatus{Account: "1"}
+		before.Status.Discovery = &v1alpha1.DiscoveryStatus{Account: "1", Peers: []v1alpha1.PeerStatus{
+			{Name: "b", Credential: &v1alpha1.PeerCredentialStatus{Anchor: "isthmus-peer-east"}}}}
 		after := before.DeepCopy()
 		tt.change(after)
 		if got := peerChanged.Update(event.UpdateEvent{ObjectOld: &before, ObjectNew: after}); got != tt.want {

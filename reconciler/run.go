@@ -297,6 +297,7 @@ func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *sto
 		Watches(&v1alpha1.Fleet{}, handler.EnqueueRequestsFromMapFunc(r.ofFleet), builder.WithPredicates(suspendChanged)).
 		Watches(&v1alpha1.Member{}, handler.EnqueueRequestsFromMapFunc(r.peersOf), builder.WithPredicates(peerChanged)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofKubeconfig)).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.readersOfKubeconfig), builder.WithPredicates(accessChanged)).
 		WatchesRawSource(source.Channel(wakes.members, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: r.lanes.workers(), RateLimiter: limiter}).
 		Complete(r)
