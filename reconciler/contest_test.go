@@ -111,6 +111,10 @@ func TestDriftLog(t *testing.T) {
 	if got := l.take(apply.Result{Changes: []apply.Change{secret}}, true, now); len(got) != 1 || got[0].reason != ReasonTrustMaterialChanged || !got[0].warning {
 		t.Errorf("a deleted CA: %+v, want a warning of its own", got)
 	}
+	secret.Subject.Name = "istio-remote-secret-west"
+	if got := l.take(apply.Result{Changes: []apply.Change{secret}}, true, now); len(got) != 1 || got[0].reason != ReasonDriftCorrected {
+		t.Errorf("a deleted credential for a peer: %+v, want drift like any", got)
+	}
 }
 
 func TestDriftPolicy(t *testing.T) {

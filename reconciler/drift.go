@@ -14,6 +14,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/apply"
+	"github.com/isthmus-mesh/isthmus/reconciler/trust"
 )
 
 // The reasons of events about drift.
@@ -25,8 +26,8 @@ const (
 	// ReasonDriftContested: somebody keeps changing an object, which is put back
 	// ever more rarely from now on.
 	ReasonDriftContested = "DriftContested"
-	// ReasonTrustMaterialChanged: somebody changed or deleted a Secret of the
-	// member's CA; it was put back.
+	// ReasonTrustMaterialChanged: somebody changed or deleted the Secret of the
+	// member's CA; it was put back. Other Secrets of the set are drift like any.
 	ReasonTrustMaterialChanged = "TrustMaterialChanged"
 )
 
@@ -102,7 +103,7 @@ func (l *driftLog) take(result apply.Result, repeat bool, now time.Time) []note 
 
 func (l *driftLog) corrected(change apply.Change, now time.Time) []note {
 	told := note{reason: ReasonDriftCorrected, message: fmt.Sprintf("put back %s: %s", change.Subject, whatOthersDid(change))}
-	if change.Trust {
+	if change.Trust && change.Subject.Name == trust.SecretName {
 		told.reason, told.warning = ReasonTrustMaterialChanged, true
 	}
 	if !l.contests.corrected(change, now) {

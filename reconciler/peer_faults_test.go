@@ -524,6 +524,12 @@ func TestEditedKubeconfigComesAnew(t *testing.T) {
 		t.Fatal("one that was deleted, or other tokens, have it go")
 	}
 	w.c.peers.changed([]apply.Change{of("istio-remote-secret-east", apply.Configured)})
+	if p := w.look(); p.all[0].live == nil {
+		t.Error("one whose labels were edited goes")
+	}
+	edited := of("istio-remote-secret-east", apply.Configured)
+	edited.Content = true
+	w.c.peers.changed([]apply.Change{edited})
 	if p := w.look(); p.all[0].live != nil || p.all[0].verdict.Mint || w.r.makeRoom(t.Context(), w.c, p) != peersFirst {
 		t.Error("it does not go first")
 	}

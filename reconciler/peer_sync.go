@@ -71,8 +71,8 @@ type seenPeer struct {
 }
 
 // changed takes what a delivery did: a change of istiod, or of what it reads its
-// peers with, is to be seen soon. A kubeconfig that was put back was edited, and
-// istiod may go by what it had from before: it gets the kubeconfig anew.
+// peers with, is to be seen soon. Of a kubeconfig that was edited and put back istiod may
+// go by what it had from before: it gets the kubeconfig anew. Labels are not in it.
 func (b *peerBook) changed(changes []apply.Change) {
 	s := &b.sight
 	for _, change := range changes {
@@ -87,7 +87,7 @@ func (b *peerBook) changed(changes []apply.Change) {
 			continue
 		}
 		delete(s.peers, peer)
-		if held, ok := b.held[peer]; ok && change.Action == apply.Configured {
+		if held, ok := b.held[peer]; ok && change.Action == apply.Configured && change.Content {
 			held.replaces, held.gone = true, time.Time{}
 			b.held[peer] = held
 		}

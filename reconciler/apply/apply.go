@@ -376,17 +376,18 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// whatHappened names a write, and who made it necessary.
+// whatHappened names a write, and who made it necessary, by what.
 func whatHappened(s situation, after sight, created bool) Change {
+	content := s.seen != nil && s.seen.content
 	switch {
 	case created:
 		return Change{Action: Created}
 	case s.seen != nil && s.seen.live == after.live:
 		return Change{Action: Unchanged}
 	case s.seen != nil && s.seen.by != FieldManager && applied(s):
-		return Change{Action: Configured, By: s.seen.by, At: s.seen.at}
+		return Change{Action: Configured, By: s.seen.by, At: s.seen.at, Content: content}
 	}
-	return Change{Action: Configured}
+	return Change{Action: Configured, Content: content}
 }
 
 // applied reports whether just what is wanted had been applied before.

@@ -145,6 +145,27 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
+func TestSightTellsContentFromLabels(t *testing.T) {
+	fields := metav1.NewFieldsV1
+	own := metav1.ManagedFieldsEntry{Manager: "isthmus", Operation: "Apply", FieldsV1: fields(`{"f:data":{"f:a":{}}}`)}
+	for _, tt := range []struct {
+		reason string
+		entry  metav1.ManagedFieldsEntry
+		want   bool
+	}{
+		{"a label", metav1.ManagedFieldsEntry{Manager: "kubectl-edit", FieldsV1: fields(`{"f:metadata":{"f:labels":{"f:a":{}}}}`)}, false},
+		{"an entry of a Secret", metav1.ManagedFieldsEntry{Manager: "kubectl-edit", FieldsV1: fields(`{"f:metadata":{},"f:data":{"f:a":{}}}`)}, true},
+		{"by an update in our name", metav1.ManagedFieldsEntry{Manager: "isthmus", Operation: "Update", FieldsV1: fields(`{"f:data":{"f:a":{}}}`)}, true},
+		{"a status", metav1.ManagedFieldsEntry{Manager: "kubelet", Subresource: "status", FieldsV1: fields(`{"f:status":{}}`)}, false},
+		{"what cannot be read", metav1.ManagedFieldsEntry{Manager: "kubectl-edit", FieldsV1: fields(`?`)}, false},
+		{"nothing", metav1.ManagedFieldsEntry{Manager: "kubectl-edit"}, false},
+	} {
+		if got := sightOf(&metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{own, tt.entry}}).content; got != tt.want {
+			t.Errorf("%s: %t", tt.reason, got)
+		}
+	}
+}
+
 func TestSightNamesTheLastOther(t *testing.T) {
 	at := func(second int64) *metav1.Time { now := metav1.Unix(second, 0); return &now }
 	for _, tt := range []struct {

@@ -71,6 +71,18 @@ type sight struct {
 	deleting bool
 	// keep: it carries the annotation that keeps it when it leaves the set.
 	keep bool
+	// content: somebody else owns more of it than labels and annotations.
+	content bool
+}
+
+// beyondMetadata reports whether fields are of more than an object's metadata.
+func beyondMetadata(fields *metav1.FieldsV1) bool {
+	var parts map[string]json.RawMessage
+	if fields == nil || json.Unmarshal(fields.GetRawBytes(), &parts) != nil {
+		return false
+	}
+	delete(parts, "f:metadata")
+	return len(parts) > 0
 }
 
 func sightOf(o *metav1.ObjectMeta) sight {
@@ -80,8 +92,11 @@ func sightOf(o *metav1.ObjectMeta) sight {
 	}
 	var last metav1.Time
 	for _, entry := range o.ManagedFields {
-		if entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Time != nil {
+		switch ours := entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply; {
+		case ours && entry.Time != nil:
 			s.applied = entry.Time.Time
+		case !ours && entry.Subresource == "" && beyondMetadata(entry.FieldsV1):
+			s.content = true
 		}
 		// Of two in one second the other one is more interesting than ourselves.
 		if entry.Subresource == "status" || entry.Time == nil || entry.Time.Before(&last) ||

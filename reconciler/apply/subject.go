@@ -85,6 +85,9 @@ type Change struct {
 	At time.Time
 	// Trust: it is a Secret of the set, such as cacerts.
 	Trust bool
+	// Content: of an object that was put back, somebody else had changed or added more
+	// than labels and annotations. What was only removed does not show.
+	Content bool
 }
 
 // Waiting is an object that is not yet what it should become.

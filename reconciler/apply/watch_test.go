@@ -156,6 +156,40 @@ func TestDriftIsPutBack(t *testing.T) {
 	}
 }
 
+// TestWhatOthersChangedOfASecret: its labels are told from what is in it.
+func TestWhatOthersChangedOfASecret(t *testing.T) {
+	t.Parallel()
+	g := guard(t, "labelled")
+	for _, tt := range []struct {
+		reason, patch string
+		want          bool
+	}{
+		{"a label", `{"metadata":{"labels":{"isthmus.dev/component":"mine"}}}`, false},
+		{"an entry", `{"data":{"ca-key.pem":"bWluZQ=="}}`, true},
+		{"a label, after that", `{"metadata":{"labels":{"isthmus.dev/component":"mine"}}}`, false},
+	} {
+		g.reset()
+		other, _ := connected(t)
+		patch(t, other, "v1", "Secret", "labelled-system", caSecret, tt.patch)
+		var got *Change
+		eventually(t, tt.reason+" to be put back", func() bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			for _, r := range g.results {
+				for _, c := range r.Changes {
+					if c.Action == Configured {
+						got = &c
+					}
+				}
+			}
+			return got != nil
+		})
+		if got.Content != tt.want || !got.Trust {
+			t.Errorf("%s: %+v", tt.reason, got)
+		}
+	}
+}
+
 // authors are the field managers that made corrections necessary.
 func authors(results []Result) []string {
 	var by []string
