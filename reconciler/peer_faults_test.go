@@ -167,8 +167,10 @@ type peerHub struct {
 	network v1alpha1.ApplicationNetwork
 	members []v1alpha1.Member
 	peers   map[string]*aPeer
-	// version of the Secrets with the credentials.
-	version string
+	// version of the Secrets with the credentials, and kubeconfigs in place of those of
+	// the peers.
+	version     string
+	kubeconfigs map[string][]byte
 }
 
 func (h *peerHub) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
@@ -183,6 +185,10 @@ func (h *peerHub) Get(_ context.Context, key client.ObjectKey, object client.Obj
 		}
 		return nil
 	case *corev1.Secret:
+		if kubeconfig, ok := h.kubeconfigs[key.Name]; ok {
+			into.Data = map[string][]byte{"value": kubeconfig}
+			break
+		}
 		server := h.peers[key.Name].server
 		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 		into.Data = map[string][]byte{"value": fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Config","current-context":"c",
