@@ -68,10 +68,9 @@ type held struct {
 	gone     time.Time
 }
 
-// try is how often it failed to make a credential.
+// try is when to try again to make a credential, and why it failed.
 type try struct {
-	times   int
-	next    time.Time
+	pace
 	trouble trouble
 }
 
@@ -142,9 +141,10 @@ func (b *peerBook) made(c peering.Credential, now time.Time) {
 
 // fail takes why one could not be made.
 func (b *peerBook) fail(peer string, why trouble, now time.Time) {
-	before := b.tries[peer]
-	pause := min(mintFirst<<min(before.times, 10), mintLongest)
-	b.tries[peer] = try{times: before.times + 1, next: now.Add(pause), trouble: why}
+	last := b.tries[peer]
+	last.slower(now, mintFirst, mintLongest)
+	last.trouble = why
+	b.tries[peer] = last
 }
 
 // check is the pair whose token is to be tried, of those that istiod reads, if any:
@@ -185,7 +185,7 @@ func (b *peerBook) due(one *pair, now time.Time) (bool, time.Time) {
 	case !one.verdict.Mint:
 		return false, time.Time{}
 	case tried && one.trouble != nil && *one.trouble == last.trouble:
-		return !now.Before(last.next), last.next
+		return last.pace.due(now), last.next
 	}
 	return one.trouble == nil, time.Time{}
 }

@@ -53,8 +53,9 @@ const (
 // peerSight is what a member's istiods have said of its peers. The zero value asks at
 // once.
 type peerSight struct {
-	next  time.Time
-	pause time.Duration
+	pace
+	// begun: this process has asked, or put it off.
+	begun bool
 	peers map[string]seenPeer
 }
 
@@ -82,7 +83,7 @@ func (b *peerBook) changed(changes []apply.Change) {
 		if change.Action == apply.Unchanged || !ofIstiod && !ofPeer {
 			continue
 		}
-		s.next, s.pause = time.Time{}, peersFirst
+		s.pace, s.begun = pace{}, true
 		if !ofPeer {
 			continue
 		}
@@ -104,11 +105,12 @@ func (r *memberReconciler) watchPeers(ctx context.Context, c *connection, m *v1a
 		*sight = peerSight{}
 		return 0
 	}
-	if sight.next.IsZero() && sight.pause == 0 && !slices.ContainsFunc(read, func(one *pair) bool { return !one.wasSynced() }) {
+	if !sight.begun && !slices.ContainsFunc(read, func(one *pair) bool { return !one.wasSynced() }) {
 		// A process that starts does not ask everybody at once what was well.
 		sight.next = now.Add(rand.N(peersEvery)) //nolint:gosec // G404: no secret.
 	}
-	looked := !now.Before(sight.next)
+	sight.begun = true
+	looked := sight.due(now)
 	if looked {
 		r.askPeers(ctx, c, read)
 		now = r.now()
@@ -120,8 +122,9 @@ func (r *memberReconciler) watchPeers(ctx context.Context, c *connection, m *v1a
 		wait = soon
 	}
 	if again, restarted := r.restartIstiod(ctx, c, m, set, p, read); restarted {
-		sight.next, sight.pause, sight.peers = now.Add(peersFirst), peersFirst, nil
-		wait = peersFirst
+		*sight = peerSight{begun: true}
+		sight.slower(now, peersFirst, peersLongest)
+		wait = sight.pause
 	} else {
 		wait = sooner(wait, again)
 	}
@@ -156,10 +159,10 @@ func (r *memberReconciler) askPeers(ctx context.Context, c *connection, read []*
 		sight.peers[one.want.Name] = seen
 	}
 	if all {
-		sight.next, sight.pause = now.Add(peersEvery+rand.N(peersEvery/10)), peersFirst //nolint:gosec // G404: no secret.
+		sight.settled(now, peersEvery)
 		return
 	}
-	sight.next, sight.pause = now.Add(max(sight.pause, peersFirst)), min(2*max(sight.pause, peersFirst), longest)
+	sight.slower(now, peersFirst, longest)
 }
 
 // judgeRead says what istiods make of one peer.

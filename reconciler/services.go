@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -47,8 +46,7 @@ const (
 // viewPace says when a member's istiod is to be asked what it serves. The zero value
 // asks at once.
 type viewPace struct {
-	next    time.Time
-	pause   time.Duration
+	pace
 	written time.Time
 	// requested is the last request of a person that was followed.
 	requested string
@@ -57,13 +55,13 @@ type viewPace struct {
 // changed takes what a delivery did: what it changed may change what is served.
 func (p *viewPace) changed(changes []apply.Change) {
 	if slices.ContainsFunc(changes, func(c apply.Change) bool { return c.Action != apply.Unchanged }) {
-		p.next, p.pause = time.Time{}, 0
+		p.pace = pace{}
 	}
 }
 
 // due says whether istiod is to be asked now, at the latest request of a person.
 func (p *viewPace) due(now time.Time, requested string) bool {
-	due := !now.Before(p.next) || requested != p.requested
+	due := p.pace.due(now) || requested != p.requested
 	p.requested = requested
 	return due
 }
@@ -72,13 +70,10 @@ func (p *viewPace) due(now time.Time, requested string) bool {
 // what is expected to change, 0 for nothing.
 func (p *viewPace) took(now time.Time, longest time.Duration) {
 	if longest == 0 {
-		p.pause = 0
-		// Members that were started together are not asked together.
-		p.next = now.Add(viewEvery + rand.N(viewEvery/10)) //nolint:gosec // G404: no secret.
+		p.settled(now, viewEvery)
 		return
 	}
-	p.pause = min(max(viewFirst, 2*p.pause), longest)
-	p.next = now.Add(p.pause)
+	p.slower(now, viewFirst, longest)
 }
 
 // lookAtServices asks the member's istiod what it serves, when that is due, and puts

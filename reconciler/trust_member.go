@@ -280,8 +280,7 @@ func shortenedTo(text string, most int) string {
 // proofPace says when istiod is to be asked. The zero value asks at once, but for
 // what is proven.
 type proofPace struct {
-	next  time.Time
-	pause time.Duration
+	pace
 	// again: something of istiod has changed since.
 	again bool
 }
@@ -289,11 +288,11 @@ type proofPace struct {
 func (p *proofPace) due(now time.Time, known *v1alpha1.MemberTrustStatus) bool {
 	switch {
 	case p.again:
-		return !now.Before(p.next)
+		return p.pace.due(now)
 	case hasFollowed(known):
 		return now.Sub(timeOf(known.Proven.At)) >= proofEvery
 	}
-	return !now.Before(p.next)
+	return p.pace.due(now)
 }
 
 // took takes a look's result.
@@ -306,8 +305,7 @@ func (p *proofPace) took(now time.Time, followed, rotating bool) {
 	if rotating {
 		longest = proofRotating
 	}
-	p.pause = min(max(proofFirst, 2*p.pause), longest)
-	p.next = now.Add(p.pause)
+	p.slower(now, proofFirst, longest)
 }
 
 // changed takes what a delivery did: a change of istiod or of its CA is to be
