@@ -158,7 +158,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		return outcome
 	}
 	outcome.Trust.Unavailable = given.unavailable
-	set, err := setOf(want, given.chain)
+	bare, err := setOf(want, given.chain)
 	if err != nil {
 		outcome.Failure = &status.Failure{Reason: status.ReasonTrustFailed, Message: err.Error()}
 		return outcome
@@ -168,17 +168,18 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 		outcome.Failure = failure
 		return outcome
 	}
-	set.Drift, set.Adopt = driftPolicy(want.network, m), m.Annotations[apply.AdoptAnnotation] == apply.AdoptExisting
-	set.Drift.Hold = c.holds
+	bare.Drift, bare.Adopt = driftPolicy(want.network, m), m.Annotations[apply.AdoptAnnotation] == apply.AdoptExisting
+	bare.Drift.Hold = c.holds
 	work := c.due(demand{
-		fingerprint: want.bundle.Digest + "/" + given.chain.String() + "/" + pairs.String() + "/" + fingerprintOf(set.Drift, set.Adopt),
+		fingerprint: want.bundle.Digest + "/" + given.chain.String() + "/" + pairs.String() + "/" + fingerprintOf(bare.Drift, bare.Adopt),
 		requestedAt: m.Annotations[meta.ReconcileRequestAnnotation],
 		handledAt:   m.Status.LastHandledReconcileAt,
 		waiting:     readyIsWaiting(m),
 		now:         r.now(), fullCompare: r.fullCompare,
 	})
+	set := bare
 	if work.step != stepNothing {
-		pairs.into(&set)
+		set = pairs.in(bare)
 		if failure := r.recognise(ctx, c, m, identityAge, outcome, report); failure != nil {
 			c.redo(work)
 			outcome.Failure = failure
@@ -209,7 +210,7 @@ func (r *memberReconciler) deliver(ctx context.Context, m *v1alpha1.Member, want
 	if outcome.Failure == nil {
 		report.delivered(want, given.chain, m)
 	}
-	report.within = sooner(report.within, r.discover(ctx, c, m, set, pairs, outcome, report))
+	report.within = sooner(report.within, r.discover(ctx, c, m, bare, pairs, outcome, report))
 	r.prove(ctx, c, m, given)
 	report.within = sooner(report.within, c.proof.wait(r.now(), m.Status.Trust))
 	if given.unavailable != "" {

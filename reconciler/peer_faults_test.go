@@ -298,8 +298,7 @@ func (w *peerWorld) mint(within time.Duration) *pairs {
 
 // deliver puts the pairs' credentials into the reader.
 func (w *peerWorld) deliver() {
-	var set apply.Set
-	w.look().into(&set)
+	set := w.look().in(apply.Set{})
 	w.reader.secrets = nil
 	for _, secret := range set.Secrets {
 		if !strings.HasPrefix(secret.GetName(), peering.AnchorPrefix) {

@@ -68,8 +68,7 @@ func (r *memberReconciler) mint(ctx context.Context, c *connection, m *v1alpha1.
 	}
 	ctx, cancel := context.WithTimeout(ctx, mintTimeout)
 	defer cancel()
-	p.into(&set)
-	c.setUnderWay(&underWay{ctx: ctx, set: set, report: report})
+	c.setUnderWay(&underWay{ctx: ctx, set: p.in(set), report: report})
 	results := r.mintAll(ctx, p, due)
 	c.setUnderWay(nil)
 	for _, result := range results {

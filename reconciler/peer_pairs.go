@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,8 +59,6 @@ type pairs struct {
 	// elsewhere says that the network has members of other hubs.
 	elsewhere bool
 	mesh      apply.Mesh
-	// inSet: into was called.
-	inSet bool
 }
 
 // pairsOf finds out how a member is to discover its peers, by what the hub and this
@@ -176,25 +175,24 @@ func awayPeer(peer *v1alpha1.Member) string {
 	return ""
 }
 
-// into puts what the pairs are about into the member's set, once.
-func (p *pairs) into(set *apply.Set) {
-	if p.inSet {
-		return
-	}
-	p.inSet = true
+// in returns the member's set with what the pairs are about.
+func (p *pairs) in(set apply.Set) apply.Set {
+	secrets := slices.Clone(set.Secrets)
 	var read []peering.Credential
 	for _, one := range p.all {
 		if one.live != nil {
 			read = append(read, *one.live)
-			set.Secrets = append(set.Secrets, p.labelled(one.live.Secret(p.mesh.SystemNamespace)))
+			secrets = append(secrets, p.labelled(one.live.Secret(p.mesh.SystemNamespace)))
 		}
 	}
 	if len(read) > 0 {
-		set.Secrets = append(set.Secrets, p.labelled(peering.Tokens(p.mesh.SystemNamespace, read)))
+		secrets = append(secrets, p.labelled(peering.Tokens(p.mesh.SystemNamespace, read)))
 	}
 	for _, anchor := range p.anchors {
-		set.Secrets = append(set.Secrets, p.labelled(anchor))
+		secrets = append(secrets, p.labelled(anchor))
 	}
+	set.Secrets = secrets
+	return set
 }
 
 func (p *pairs) labelled(secret *unstructured.Unstructured) *unstructured.Unstructured {
@@ -207,7 +205,7 @@ func (p *pairs) labelled(secret *unstructured.Unstructured) *unstructured.Unstru
 	return secret
 }
 
-// String tells sets apart by what into adds to them. It tells no secret.
+// String tells sets apart by what in adds to them. It tells no secret.
 func (p *pairs) String() string {
 	sum := sha256.New()
 	for _, one := range p.all {

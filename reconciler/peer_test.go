@@ -445,9 +445,7 @@ func TestPeersInTheSet(t *testing.T) {
 	p := &pairs{mesh: peerMesh, all: []*pair{one, {want: peering.Want{Name: "none"}}}, anchors: []*unstructured.Unstructured{
 		{Object: map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "isthmus-peer-east", "namespace": "applink-system"}}},
 	}}
-	var set apply.Set
-	p.into(&set)
-	p.into(&set)
+	set := p.in(apply.Set{})
 	if len(set.Secrets) != 3 || set.Secrets[0].GetName() != "istio-remote-secret-east" || set.Secrets[1].GetName() != v1alpha1.PeerTokens || set.Secrets[2].GetName() != "isthmus-peer-east" {
 		t.Fatalf("secrets %v", set.Secrets)
 	}
