@@ -63,7 +63,9 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 	outcome.Trust = trustOutcome(m, outcome.Trust.Unavailable)
 	outcome.Peers = peersOutcome(m, r.elsewhere)
 	setConditions(m, outcome.Conditions(), m.Generation)
-	announce(r.events, r.written, m)
+	if !stayed(r.written, m) {
+		announce(r.events, r.written, m)
+	}
 	announceTrust(r.events, r.written, m)
 	announceRestart(r.events, r.written, m)
 	announcePeers(r.events, r.written, m)
@@ -73,6 +75,14 @@ func (r *report) write(ctx context.Context, outcome status.Member) error {
 	r.written = m.DeepCopy()
 	observeMember(m)
 	return nil
+}
+
+// stayed tells whether a member is as it was, by another commit: nothing is to be
+// told of it, and of a thousand it would be a thousand events.
+func stayed(before, after *v1alpha1.Member) bool {
+	return before.Status.Digest != "" && before.Status.Digest == after.Status.Digest &&
+		apimeta.IsStatusConditionTrue(before.Status.Conditions, meta.ReadyCondition) &&
+		apimeta.IsStatusConditionTrue(after.Status.Conditions, meta.ReadyCondition)
 }
 
 // setSteps makes each write tell of the steps of a leave.
