@@ -110,6 +110,7 @@ var patternWords = map[string]string{
 	`^[1-9][0-9]{0,11}(Ki|Mi|Gi|k|M|G)?$`:                         `an amount of memory such as "512Mi" or "2Gi"`,
 	`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([-._a-z0-9]*[a-z0-9])?)*$`: `a registry such as "registry.example.com/istio"`,
 	`^https://`:                          `an address that begins with "https://"`,
+	`^https?://`:                         `an address that begins with "https://" or "http://"`,
 	`^(https?|ssh|file)://.*$`:           `an address that begins with "https://", "http://", "ssh://" or "file://"`,
 	`^[1-9][0-9]?%$`:                     `a share such as "50%"`,
 	`^(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$`: `a share such as "1%" or "0.1%"`,

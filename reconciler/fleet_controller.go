@@ -60,6 +60,7 @@ type fleetReconciler struct {
 	// look at a fleet, pushed are those that were pushed to since their last look,
 	// and tokens says when each webhook's token was read.
 	hooks  *hooks
+	forges *forges
 	wake   func(types.NamespacedName)
 	pushed map[types.NamespacedName]bool
 	tokens map[types.NamespacedName]tokenRead
@@ -75,6 +76,7 @@ func (r *fleetReconciler) Reconcile(ctx context.Context, request ctrl.Request) (
 			return ctrl.Result{}, err
 		}
 		r.store.forget(request.NamespacedName)
+		r.forges.forget(request.NamespacedName)
 		r.deafen(request.NamespacedName)
 		return ctrl.Result{}, r.sweep(ctx)
 	}
@@ -112,6 +114,12 @@ func (r *fleetReconciler) lead(ctx context.Context, f *v1alpha1.Fleet, path stri
 	}
 	if err := r.report(ctx, before, f, outcome); err != nil {
 		return ctrl.Result{}, err
+	}
+	if f.Spec.Forge != nil && !f.Spec.Suspend {
+		if now, failure := r.published(ctx, f); failure == nil {
+			attempted := source.CommitOf(f.Status.AttemptedRevision)
+			r.forges.tell(f, rollout(r.store.fleet(client.ObjectKeyFromObject(f)), now.members, outcome, attempted))
+		}
 	}
 	if f.Spec.Suspend {
 		return ctrl.Result{}, nil

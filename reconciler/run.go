@@ -134,7 +134,7 @@ func Run(ctx context.Context, hub *rest.Config, o Options) error {
 	if err := addLedger(ctx, manager, ledger); err != nil {
 		return fmt.Errorf("watch members: %w", err)
 	}
-	if err := addFleets(manager, o, store, ledger, wakes, replica); err != nil {
+	if err := addFleets(ctx, manager, o, store, ledger, wakes, replica); err != nil {
 		return fmt.Errorf("watch fleets: %w", err)
 	}
 	if err := addMembers(ctx, manager, o, store, ledger, access, wakes, replica); err != nil {
@@ -242,7 +242,7 @@ func addLedger(ctx context.Context, manager ctrl.Manager, ledger *ledger) error 
 }
 
 // addFleets runs the controller of fleets.
-func addFleets(manager ctrl.Manager, o Options, store *store, ledger *ledger, wakes *wakes, replica *shard.Replica) error {
+func addFleets(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, wakes *wakes, replica *shard.Replica) error {
 	r := &fleetReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: fluxcd/pkg/runtime still emits core/v1 events.
@@ -265,6 +265,7 @@ func addFleets(manager ctrl.Manager, o Options, store *store, ledger *ledger, wa
 		tokens:  map[types.NamespacedName]tokenRead{},
 		log:     o.Log,
 	}
+	r.forges = newForges(ctx, r.looker.hub, r.events)
 	if r.hooks = newHooks(o.WebhookAddress, r.pushedTo); r.hooks != nil {
 		if err := manager.Add(r.hooks); err != nil {
 			return err

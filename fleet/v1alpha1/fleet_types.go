@@ -89,6 +89,10 @@ type FleetSpec struct {
 	// and not at the next look.
 	Webhook *Webhook `json:"webhook,omitempty"`
 
+	// Forge is told how far a commit is: by commit statuses, one of the whole and one of
+	// each ring.
+	Forge *Forge `json:"forge,omitempty"`
+
 	// Member is the only member of the fleet to work on, for a reconciler that runs
 	// inside that member and whose hub it is. Default: all.
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]{1,22}[a-z0-9])$`
@@ -149,6 +153,40 @@ type Webhook struct {
 
 	// SecretRef names a Secret beside the Fleet whose key token is the secret that
 	// the server was given.
+	SecretRef LocalObjectReference `json:"secretRef"`
+}
+
+// ForgeType is a kind of server on which changes are reviewed.
+// +kubebuilder:validation:Enum=GitHub;GitLab;Gitea;AzureDevOps
+type ForgeType string
+
+// The kinds of forge. Forgejo is Gitea.
+const (
+	ForgeGitHub      ForgeType = "GitHub"
+	ForgeGitLab      ForgeType = "GitLab"
+	ForgeGitea       ForgeType = "Gitea"
+	ForgeAzureDevOps ForgeType = "AzureDevOps"
+)
+
+// Forge is where the fleet's repository is reviewed.
+type Forge struct {
+	// Type of the forge.
+	Type ForgeType `json:"type"`
+
+	// API is the URL below which it answers, such as https://api.github.com,
+	// https://gitlab.com/api/v4, https://HOST/api/v1 for Gitea, and for Azure DevOps the
+	// collection, https://dev.azure.com/ORGANISATION.
+	// +kubebuilder:validation:Pattern=`^https?://`
+	// +kubebuilder:validation:MaxLength=2048
+	API string `json:"api"`
+
+	// Repository is owner/name; for Azure DevOps project/repository.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Repository string `json:"repository"`
+
+	// SecretRef names a Secret beside the Fleet with the key token, which may write
+	// commit statuses and needs no more, and may have the key ca.crt.
 	SecretRef LocalObjectReference `json:"secretRef"`
 }
 
