@@ -137,7 +137,10 @@ func intermediateRevoked(s *scene, report func(Effect)) {
 		}
 		e := Effect{Area: AreaTrust, Risk: RiskHigh, Network: after.network.Name, Members: []string{name},
 			Title: fmt.Sprintf("its CAs issued before %s are revoked", when(is)),
-			Notes: []string{"workloads with certificates of theirs are refused, on every member that checks, until they have new ones"}}
+			Notes: []string{
+				"workloads with certificates of theirs are refused, on every member that checks, until they have new ones",
+				"for those its ztunnel is restarted node by node, once, and its gateways and waypoints too: connections that live longer than ztunnel's drain are reset",
+			}}
 		if blind := s.blindToRevocation(after.network.Name); len(blind) > 0 {
 			e.Notes = append(e.Notes, "releases before 1.29 do not check: "+listed(blind))
 		}
