@@ -300,7 +300,7 @@ func (r *fleetReconciler) reportTrust(ctx context.Context, f *v1alpha1.Fleet, ne
 	}
 	before := network.Status.Trust
 	network.Status.Trust = networkStatus(p.Decision, p.roots)
-	turned(before, network.Status.Trust, p.policy, r.ledger.now())
+	turned(before, network.Status.Trust, p.policy, p.Decision, r.ledger.now())
 	observeNetwork(network)
 	if is := network.Status.Trust; before == nil || before.Step != is.Step {
 		r.events.Eventf(network, corev1.EventTypeNormal, ReasonTrustStep, "root CA: %s: %s", is.Step, is.Why)

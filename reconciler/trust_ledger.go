@@ -153,11 +153,11 @@ func (l *ledger) turn(o any) {
 }
 
 // rotationSince is since when a network's rotation goes the way of a policy: now,
-// as long as the hub does not say so.
+// as long as the hub does not say so; zero where it says that and no time.
 func (l *ledger) rotationSince(network string, policy trust.Policy) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if page := l.page(network); page.rotation == rotationOf(policy) && !page.since.IsZero() {
+	if page := l.page(network); page.rotation == rotationOf(policy) {
 		return page.since
 	}
 	return l.now()

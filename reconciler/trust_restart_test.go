@@ -162,9 +162,10 @@ func TestTurnsOfRotation(t *testing.T) {
 			t.Errorf("%s: since %s, want %s", reason, got, want)
 		}
 	}
-	report := func(rotation trust.Rotation) {
+	rotating := trust.Decision{Step: trust.StepTrustBoth, Known: true, Old: make([]trust.Root, 1)}
+	report := func(rotation trust.Rotation, d ...trust.Decision) {
 		after := &v1alpha1.NetworkTrustStatus{}
-		turned(network.Status.Trust, after, trust.Policy{Rotation: rotation}, now)
+		turned(network.Status.Trust, after, trust.Policy{Rotation: rotation}, append(d, rotating)[0], now)
 		network.Status.Trust = after
 	}
 	since("", now, "the hub says nothing")
@@ -182,4 +183,15 @@ func TestTurnsOfRotation(t *testing.T) {
 	since(trust.RotationProceed, now, "the turn back")
 	network.Status.Trust = &v1alpha1.NetworkTrustStatus{}
 	since(trust.RotationBack, now, "a status that was lost")
+	report("", trust.Decision{Step: trust.StepSettled})
+	since("", now, "settled, as far as it is known")
+	report("", trust.Decision{Step: trust.StepNewRoot})
+	since("", now, "a root is replaced before all is known")
+	network.Status.Trust = nil
+	report("", trust.Decision{Step: trust.StepSettled, Known: true})
+	since("", time.Time{}, "all members have one root, so there was no other way")
+	report("", rotating)
+	since("", time.Time{}, "and it is replaced")
+	report(trust.RotationHold, rotating)
+	since(trust.RotationHold, now, "a turn after that")
 }

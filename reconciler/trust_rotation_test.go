@@ -351,7 +351,7 @@ func (w *rotationWorld) report() {
 	}
 	is := w.hub.DeepCopy()
 	is.Status.Trust = networkStatus(p.Decision, p.roots)
-	turned(w.hub.Status.Trust, is.Status.Trust, p.policy, w.now())
+	turned(w.hub.Status.Trust, is.Status.Trust, p.policy, p.Decision, w.now())
 	if reflect.DeepEqual(is.Status, w.hub.Status) {
 		return
 	}

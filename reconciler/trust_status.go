@@ -215,10 +215,22 @@ func networkStatus(d trust.Decision, roots []trust.Root) *v1alpha1.NetworkTrustS
 
 // turned puts into a network's status since when its rotation goes the way that it
 // does. Only this record says that nobody decides by the way before any more.
-func turned(before, after *v1alpha1.NetworkTrustStatus, policy trust.Policy, now time.Time) {
+//
+// Where there is no record yet, as of a new network or on a hub that was made anew, and
+// all members are known to have one root, there was no way before that could have given
+// somebody something else: it has always gone this way, and no time says so. Until they
+// are known nothing is recorded, for as long as no root is replaced.
+func turned(before, after *v1alpha1.NetworkTrustStatus, policy trust.Policy, d trust.Decision, now time.Time) {
 	after.Rotation, after.RotationSince = string(rotationOf(policy)), stamp(now)
-	if before != nil && before.Rotation == after.Rotation && before.RotationSince != nil {
+	recorded := before != nil && before.Rotation != ""
+	switch {
+	case recorded && before.Rotation == after.Rotation:
 		after.RotationSince = before.RotationSince
+	case recorded || len(d.Old) > 0:
+	case d.Known:
+		after.RotationSince = nil
+	case d.Step == trust.StepSettled:
+		after.Rotation, after.RotationSince = "", nil
 	}
 }
 

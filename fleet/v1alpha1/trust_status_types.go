@@ -104,7 +104,7 @@ type NetworkTrustStatus struct {
 	// Rotation is spec.trust.root.rotation as it was acted on last.
 	Rotation string `json:"rotation,omitempty"`
 
-	// RotationSince is since when it is what it is.
+	// RotationSince is since when it is what it is; none for always.
 	RotationSince *metav1.Time `json:"rotationSince,omitempty"`
 
 	// Blockers are what the step waits for, at most twenty.

@@ -25,7 +25,7 @@ func Decide(policy Policy, roots []Root, members []Observed, now time.Time) Deci
 		return firstRoot(policy)
 	}
 	r := observe(policy, roots, members, now)
-	d := Decision{Old: r.old, New: r.new, targets: map[string]Target{}}
+	d := Decision{Old: r.old, New: r.new, Known: true, targets: map[string]Target{}}
 	if r.known() {
 		d.joining = r.joiner()
 	}
@@ -35,6 +35,7 @@ func Decide(policy Policy, roots []Root, members []Observed, now time.Time) Deci
 		r.rotate(&d)
 	}
 	for _, m := range members {
+		d.Known = d.Known && m.Issued != nil
 		if m.Issued != nil && !m.Issued.joining() {
 			target := r.target(m)
 			target.RestartAfter = r.restart(m)

@@ -81,6 +81,8 @@ type Decision struct {
 	// Old are the roots that go, New is the one that stays.
 	Old []Root
 	New Root
+	// Known says that it is known of every member what the vault has for it.
+	Known bool
 
 	targets map[string]Target
 	joining Target
