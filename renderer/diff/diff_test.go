@@ -37,7 +37,7 @@ func TestEveryChangedObjectIsTold(t *testing.T) {
 		sides = append(sides, after(t, r, edit))
 	}
 	chance := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
+	for range 60 {
 		base, head := sides[chance.IntN(len(sides))], sides[chance.IntN(len(sides))]
 		report := diff.Compare(base, head)
 		got := map[string]bool{}
@@ -175,7 +175,7 @@ func TestReportIsTheSameBytes(t *testing.T) {
 	base := side(t, r, "base", edits.Base(), plan.Observed{})
 	head := after(t, r, edits.All[slices.IndexFunc(edits.All, func(e edits.Edit) bool { return e.Name == "upgrade-network" })])
 	want := encoded(t, diff.Compare(base, head))
-	for range 20 {
+	for range 5 {
 		if got := encoded(t, diff.Compare(base, head)); got != want {
 			t.Fatalf("two comparisons of the same differ:\n%s\n%s", want, got)
 		}
