@@ -250,7 +250,7 @@ func one(into any) func(io.Reader) error {
 func each[T any](field string, visit func(T)) func(io.Reader) error {
 	return func(r io.Reader) error {
 		d := json.NewDecoder(r)
-		if err := enter(d, field); err != nil {
+		if none, err := enter(d, field); none || err != nil {
 			return jsonError(err)
 		}
 		for d.More() {
@@ -265,40 +265,46 @@ func each[T any](field string, visit func(T)) func(io.Reader) error {
 	}
 }
 
-// enter reads up to the first element of a list.
-func enter(d *json.Decoder, field string) error {
+// enter reads up to the first element of a list. None: it is null, as Gitea's is
+// that has no elements.
+func enter(d *json.Decoder, field string) (none bool, err error) {
 	first, err := d.Token()
-	if err != nil {
-		return err
-	}
-	if field != "" {
+	if err == nil && field != "" {
 		if first != json.Delim('{') {
-			return errNotJSON
+			return false, errNotJSON
 		}
-		for {
-			name, err := d.Token()
-			if err != nil {
-				return err
-			}
-			if name == field {
-				break
-			}
-			if name == json.Delim('}') {
-				return errNotJSON
-			}
-			var skipped json.RawMessage
-			if err := d.Decode(&skipped); err != nil {
-				return err
-			}
+		first, err = seek(d, field)
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case first == nil && field != "":
+		return true, nil
+	case first != json.Delim('['):
+		return false, errNotJSON
+	}
+	return false, nil
+}
+
+// seek reads up to the value of a field of an object, and its first token.
+func seek(d *json.Decoder, field string) (json.Token, error) {
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
 		}
-		if first, err = d.Token(); err != nil {
-			return err
+		if name == field {
+			return d.Token()
+		}
+		var skipped json.RawMessage
+		if err := d.Decode(&skipped); err != nil {
+			return nil, err
 		}
 	}
-	if first != json.Delim('[') {
-		return errNotJSON
+	if _, err := d.Token(); err != nil { // broken off, or without the field
+		return nil, err
 	}
-	return nil
+	return nil, errNotJSON
 }
 
 func jsonError(err error) error {

@@ -116,6 +116,9 @@ func (s *Server) githubStatuses(mux *http.ServeMux, repository, size string, git
 	}
 	s.handle(mux, "GET "+repository+"/commits/{sha}/status", func(w http.ResponseWriter, r *http.Request, _ Account) {
 		statuses := []map[string]any{}
+		if gitea { // where no status is null
+			statuses = nil
+		}
 		for _, each := range page(s, w, r, size, s.latest(r.PathValue("sha"))) {
 			statuses = append(statuses, render(each))
 		}
