@@ -30,6 +30,7 @@ type recipe struct {
 	dir     string // module folder
 	pkg     string // package to build, as go build takes it
 	ldflags string
+	tags    string // comma-separated
 	usually string // how long a build takes when Go's own cache is empty
 }
 
@@ -149,7 +150,7 @@ func compile(ctx context.Context, r recipe, program string, progress io.Writer) 
 	start := time.Now()
 	fmt.Fprintf(progress, "%s: building from Go modules; usually %s the first time, seconds when Go has it cached\n", r.name, r.usually)
 
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags="+r.ldflags, "-o", partial, r.pkg)
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-tags="+r.tags, "-ldflags="+r.ldflags, "-o", partial, r.pkg)
 	cmd.Dir = r.dir
 	cmd.Env = goEnv()
 	stderr, err := cmd.StderrPipe()
@@ -222,6 +223,9 @@ func follow(stderr io.Reader, name string, start time.Time, progress io.Writer) 
 func cacheKey(ctx context.Context, r recipe) (string, error) {
 	hash := sha256.New()
 	fmt.Fprintln(hash, r.pkg, r.ldflags)
+	if r.tags != "" {
+		fmt.Fprintln(hash, r.tags)
+	}
 	cmd := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOOS", "GOARCH", "CGO_ENABLED")
 	cmd.Dir = r.dir // the module may ask for another toolchain
 	cmd.Env = goEnv()

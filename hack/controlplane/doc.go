@@ -3,8 +3,9 @@
 //
 // [Build] compiles, from Go modules alone, one binary with kube-apiserver,
 // kube-controller-manager, kube-scheduler, etcd, kubectl and kwok, and keeps it
-// in a cache; [Istiod] and [Istioctl] do the same for Istio's programs, and
-// [KustomizeController] for Flux's. [Start] runs the etcd that all clusters share,
+// in a cache; [Istiod] and [Istioctl] do the same for Istio's programs,
+// [KustomizeController] for Flux's, and [Gitea] for a Git server with reviews,
+// which [StartGitea] runs. [Start] runs the etcd that all clusters share,
 // each below a prefix of its own. [ControlPlane.Cluster] adds a cluster and returns
 // when it can be used: the API server is ready, its nodes are Ready, and the
 // default ServiceAccount exists.

@@ -176,5 +176,10 @@ func build(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(stdout, istioctl)
+	gitea, err := controlplane.Gitea(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, gitea)
 	return nil
 }
