@@ -92,6 +92,11 @@ func (r *Repository) Reset(ctx context.Context, commit string) error {
 	return err
 }
 
+// Git runs a command of git in the work tree and returns what it says.
+func (r *Repository) Git(ctx context.Context, args ...string) (string, error) {
+	return git(ctx, r.Work, args...)
+}
+
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
