@@ -191,7 +191,7 @@ func (g *GiteaServer) config(static string) ([]byte, error) {
 		{"webhook", "ALLOWED_HOST_LIST = loopback"},
 		{"picture", "DISABLE_GRAVATAR = true"},
 		{"cron", "ENABLED = false"},
-		{"actions", "ENABLED = false"},
+		{"actions", "ENABLED = true"}, // nothing runs before a runner asks for work
 		{"packages", "ENABLED = false"},
 		{"session", "PROVIDER = memory"},
 		{"cron.update_checker", "ENABLED = false"},

@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -203,7 +205,9 @@ func (f *forgeRig) status(c *forge.Client, commit string, s forge.Status, want f
 // place, and statuses that branch protection goes by.
 func TestForge(t *testing.T) {
 	f := newForgeRig(t)
+	f.binary = build(t)
 	t.Run("a pull request from its opening to the merge", f.review)
+	t.Run("a job of the workflow that init writes", f.actions)
 	t.Run("two jobs at once", f.twoJobs)
 	t.Run("a report that is too long", f.large)
 	t.Run("a comment that a person deletes", f.deleted)
@@ -213,20 +217,30 @@ func TestForge(t *testing.T) {
 // run runs the real command in the work tree, as a job of Gitea Actions does.
 func (f *forgeRig) run(pull json.RawMessage, want int) string {
 	f.t.Helper()
+	return f.runJob(want, map[string]any{
+		"api_url": f.URL + "/api/v1", "server_url": f.URL + "/", "repository": f.Admin + "/fleet", "token": f.bot,
+		"event": map[string]any{"pull_request": pull},
+	})
+}
+
+// runJob gives the command the variables that Gitea's runner makes of a job's context.
+func (f *forgeRig) runJob(want int, job map[string]any) string {
+	f.t.Helper()
 	event := filepath.Join(f.t.TempDir(), "event.json")
-	data, err := json.Marshal(map[string]any{"pull_request": pull})
+	data, err := json.Marshal(job["event"])
 	check(f.t, err)
 	check(f.t, os.WriteFile(event, data, 0o600))
+	text := func(name string) string { value, _ := job[name].(string); return value }
 	cmd := exec.CommandContext(f.t.Context(), f.binary, "review")
 	cmd.Dir = f.repository.Work
-	cmd.Env = append(os.Environ(),
-		"GITEA_ACTIONS=true", "GITHUB_ACTIONS=true", "GITHUB_API_URL="+f.URL+"/api/v1", "GITHUB_SERVER_URL="+f.URL,
-		"GITHUB_REPOSITORY="+f.Admin+"/fleet", "GITHUB_EVENT_PATH="+event, "GITEA_TOKEN="+f.bot, "ISTHMUS_FORGE_TOKEN=")
+	cmd.Env = append(os.Environ(), "GITEA_ACTIONS=true", "GITHUB_ACTIONS=true", "ISTHMUS_FORGE_TOKEN=",
+		"GITHUB_API_URL="+text("api_url"), "GITHUB_SERVER_URL="+text("server_url"), "GITHUB_REPOSITORY="+text("repository"),
+		"GITHUB_SHA="+text("sha"), "GITHUB_EVENT_PATH="+event, "GITEA_TOKEN="+text("token"))
 	out, err := cmd.CombinedOutput()
 	if code := cmd.ProcessState.ExitCode(); code != want {
 		f.t.Fatalf("isthmus review ends with %d (%v), want %d:\n%s", code, err, want, out)
 	}
-	if strings.Contains(string(out), f.bot) {
+	if strings.Contains(string(out), text("token")) {
 		f.t.Error("isthmus review prints the token")
 	}
 	return string(out)
@@ -265,7 +279,6 @@ func (f *forgeRig) blocked(number int) {
 
 func (f *forgeRig) review(t *testing.T) {
 	f.t = t
-	f.binary = build(t)
 	check(t, f.repository.Replace(memberFile(east), "visibility: Internal", "visibility: External"))
 	first := f.push("change", "Open a gateway to the world")
 	pull, number := f.pull("change")
@@ -325,6 +338,76 @@ func (f *forgeRig) review(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{ring: "success: 1 of 1 member", rolled: "success: 2 of 2 members"}, f.statuses(merged)); diff != "" {
 		t.Errorf("statuses of the merge (-want +got):\n%s", diff)
 	}
+}
+
+// actions lets Gitea start a job of the workflow that init writes, takes it as a
+// runner does, and runs the review with the token and the event that the job is given.
+func (f *forgeRig) actions(t *testing.T) {
+	f.t = t
+	const workflow = ".gitea/workflows/isthmus.yaml"
+	starter := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), f.binary, "init", starter, "--ci", "gitea").CombinedOutput(); err != nil {
+		t.Fatalf("isthmus init: %v\n%s", err, out)
+	}
+	content, err := os.ReadFile(filepath.Join(starter, workflow))
+	check(t, err)
+	check(t, f.repository.Write(workflow, string(content)))
+	head := f.push("actions", "A workflow")
+	_, number := f.pull("actions")
+
+	var registration struct{ Token string }
+	f.must(http.MethodPost, f.path("/actions/runners/registration-token"), nil, &registration)
+	var registered struct {
+		Runner struct{ UUID, Token string }
+	}
+	f.runner("Register", nil, map[string]any{"name": "runner", "token": registration.Token, "version": "v0.2.13", "labels": []string{"ubuntu-latest"}}, &registered)
+	header := http.Header{"X-Runner-Uuid": {registered.Runner.UUID}, "X-Runner-Token": {registered.Runner.Token}}
+	var job map[string]any
+	check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+		var fetched struct {
+			Task *struct{ Context map[string]any }
+		}
+		f.runner("FetchTask", header, map[string]any{"tasksVersion": "0"}, &fetched)
+		if fetched.Task == nil {
+			return errors.New("Gitea has no job for a runner")
+		}
+		job = fetched.Task.Context
+		return nil
+	}))
+
+	said := f.runJob(0, job)
+	all := f.remarks(number)
+	if len(all) != 1 || all[0].User.Login != "gitea-actions" || !strings.HasPrefix(all[0].Body, forge.Marker("fleet")) {
+		t.Errorf("comments after\n%s\n%+v", said, all)
+	}
+	if got := f.statuses(head)[forge.Context("fleet", "")]; !strings.HasPrefix(got, "success: ") {
+		t.Errorf("status after\n%s\n%q", said, got)
+	}
+	if said := f.runJob(0, job); strings.Count(said, "unchanged") != 2 {
+		t.Errorf("the job runs again and writes:\n%s", said)
+	}
+}
+
+// runner calls what Gitea has for runners.
+func (f *forgeRig) runner(method string, header http.Header, in, out any) {
+	f.t.Helper()
+	data, err := json.Marshal(in)
+	check(f.t, err)
+	request, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.URL+"/api/actions/runner.v1.RunnerService/"+method, bytes.NewReader(data))
+	check(f.t, err)
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	check(f.t, err)
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	check(f.t, err)
+	if response.StatusCode != http.StatusOK {
+		f.t.Fatalf("%s: %s: %s", method, response.Status, answer)
+	}
+	check(f.t, json.Unmarshal(answer, out))
 }
 
 // large writes a comment that is as long as it may be.
