@@ -176,15 +176,13 @@ func TestReview(t *testing.T) {
 	for _, kind := range []forge.Kind{forge.GitHub, forge.Gitea} {
 		t.Run(string(kind), func(t *testing.T) {
 			c := newCheckout(t, kind)
-			base := c.git("rev-parse", "HEAD")
 			c.git("checkout", "-q", "-b", "change")
-
 			c.replace(fleetMember, "metadata:\n  name: member-1", "metadata:\n  name: member-2")
 			first := c.commit("Rename a member")
 			// main goes on meanwhile: what it does is not the pull request's.
 			c.git("checkout", "-q", "main")
 			c.write("README.md", "more")
-			base = c.commit("Go on")
+			base := c.commit("Go on")
 			c.git("checkout", "-q", "change")
 			c.job(base, first, forgetest.PullRequest)
 			stdout, stderr := c.review(0, "--html", "report.html")
