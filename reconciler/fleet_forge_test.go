@@ -115,17 +115,17 @@ func TestForgeIsTold(t *testing.T) {
 		t.Errorf("event %q", event)
 	}
 	server.set(false)
-	got := server.wait(t, 3)
+	server.wait(t, 3)
 	s.tell(f, at(commitA, member("", "Unknown"), member("", "Unknown")))
 	s.tell(f, at(commitA, member(commitA, "True"), member("", "Unknown"))) // the whole says other words of the same state
-	got = server.wait(t, 4)
+	server.wait(t, 4)
 	now = now.Add(time.Minute)
 	s.tell(f, at(commitA, member(commitA, "True"), member("", "Unknown")))
-	got = server.wait(t, 5)
+	server.wait(t, 5)
 	s.tell(f, at(commitA, member(commitA, "True"), member(commitA, "True")))
-	got = server.wait(t, 7)
+	server.wait(t, 7)
 	s.tell(f, status.Rollout{Commit: commitB, Failure: &status.Failure{Message: "network.yaml:6: unknown field"}})
-	got = server.wait(t, 8)
+	got := server.wait(t, 8)
 	want := []string{
 		"aaaa isthmus/prod/rollout pending: 0 of 2 members have it",
 		"aaaa isthmus/prod/rollout/canary pending: 0 of 1 members have it",

@@ -108,8 +108,8 @@ func ask(network string, p v1alpha1.ReviewPolicy, seen change) []diff.Finding {
 	return []diff.Finding{f}
 }
 
-// ReasonInvalidPolicy: the rule of a policy of a network is no expression in CEL
-// that is true or false.
+// ReasonInvalidPolicy says that the rule of a policy of a network is no expression in
+// CEL that is true or false.
 const ReasonInvalidPolicy = "InvalidPolicy"
 
 // Problems returns the rules of a fleet that cannot be asked, at their lines.
