@@ -32,7 +32,7 @@ const (
 
 // TestDiscovery proves by what real istiods of two releases tell their data planes
 // that services of one member are found from all others, also after a credential was
-// deleted.
+// deleted, until the member leaves; and how, with and without gateways.
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	p := newPeers(t, map[string]string{east: oneRelease, west: otherRelease, north: oneRelease})
@@ -46,6 +46,8 @@ func TestDiscovery(t *testing.T) {
 	t.Run("many come and go at once", func(t *testing.T) { testManyServices(t, p) })
 	t.Run("services are exported by the fleet", func(t *testing.T) { testExports(t, p) })
 	t.Run("a credential that was deleted is put back", func(t *testing.T) { testCredentialPutBack(t, p) })
+	t.Run("a member leaves", func(t *testing.T) { testLeaves(t, p, east) })
+	t.Run("on one L3 network pods are found directly", func(t *testing.T) { testFlat(t, p) })
 }
 
 // behind is how cart is reached by others: so many pods on east.
