@@ -86,7 +86,7 @@ func review(ctx context.Context, p *printer, opts reviewOptions) error {
 		if err != nil {
 			return err
 		}
-		p.write(v.comment(target, opts.path, dryRunLimit))
+		p.write(v.comment(target, opts.folder(), dryRunLimit))
 		return v.err()
 	}
 	client, err := opts.client(target)
@@ -100,8 +100,8 @@ func review(ctx context.Context, p *printer, opts reviewOptions) error {
 	}
 	p.lines(v.text)
 	if target.PullRequest != 0 {
-		comment := v.comment(target, opts.path, client.Limit())
-		outcome, err := client.Comment(ctx, target.PullRequest, forge.Marker(path.Join(path.Clean(opts.path), opts.fleetName(target))), comment)
+		comment := v.comment(target, opts.folder(), client.Limit())
+		outcome, err := client.Comment(ctx, target.PullRequest, opts.marker(target), comment)
 		if err != nil {
 			return opts.broken(ctx, p, client, target, err, "the report could not be written: see the job")
 		}
@@ -148,13 +148,19 @@ func (o reviewOptions) client(target forge.Target) (*forge.Client, error) {
 	return forge.New(target, options)
 }
 
+// marker tells this fleet's comment from those of others in the repository. A path
+// from its root is most often one from here: both have one comment.
+func (o reviewOptions) marker(target forge.Target) string {
+	return forge.Marker(path.Join(o.folder(), o.fleetName(target)))
+}
+
+// folder of the fleet, as people call it; empty for the root.
+func (o reviewOptions) folder() string { return strings.Trim(path.Clean("/"+o.path), "/") }
+
 // fleetName is what the fleet's status is called.
 func (o reviewOptions) fleetName(target forge.Target) string {
-	folder := path.Base(path.Clean("/" + o.path))
-	if strings.Trim(folder, "./") == "" {
-		folder = path.Base(target.Repository)
-	}
-	return cmp.Or(o.name, strings.Trim(folder, "./"), "fleet")
+	last := path.Base(cmp.Or(o.folder(), target.Repository))
+	return cmp.Or(o.name, strings.Trim(last, "./"), "fleet")
 }
 
 // tell sets the status of the head.
@@ -215,7 +221,7 @@ func (v verdict) err() error {
 // comment is the whole comment.
 func (v verdict) comment(target forge.Target, folder string, limit int) string {
 	foot := "\n<sub>"
-	if folder := path.Clean(folder); folder != "." && folder != "/" {
+	if folder != "" {
 		foot += fmt.Sprintf("fleet `%s`, ", strings.ReplaceAll(folder, "`", "'"))
 	}
 	foot += fmt.Sprintf("`%s` to `%s`", shortRevision(v.base), shortRevision(v.head))

@@ -274,6 +274,8 @@ func TestReviewOfTwoFleets(t *testing.T) {
 	c.review(0)
 	stdout, _ := c.review(0, "--path", "/fleets/edge")
 	c.expect(stdout, "1 of 1 member changes")
+	_, stderr := c.review(0, "--path", "./fleets/edge/")
+	c.expect(stderr, "comment on pull request 7: unchanged", "status isthmus/edge is success: unchanged")
 	comments, statuses := c.forge.Comments(), c.forge.Statuses()
 	if len(comments) != 2 || len(statuses) != 2 || statuses[0].Context != "isthmus/prod" || statuses[1].Context != "isthmus/edge" {
 		t.Errorf("comments %+v, statuses %+v", comments, statuses)
