@@ -32,6 +32,10 @@ type ClusterOptions struct {
 	// Istiod runs pods labelled app=istiod as processes, see [Cluster.Istiods].
 	// Without it they are played like all others.
 	Istiod bool
+	// CSI plays the CSI drivers of inline volumes for the pods that are processes: it
+	// returns a volume's files, when the pod starts and then once a minute. Nil: there
+	// are no drivers.
+	CSI func(ctx context.Context, namespace string, volume *corev1.CSIVolumeSource) (map[string][]byte, error)
 	// AuditReads also writes reads to the audit log, but for those of the
 	// cluster's own components.
 	AuditReads bool

@@ -87,6 +87,7 @@ func (c *Cluster) newRunner() *kubelet.Runner {
 			path, ok := c.cp.istiods[release]
 			return path, ok
 		},
+		CSI: c.options.CSI,
 		PodIP: func() string { // called by one goroutine, that of the watch
 			next++
 			return c.network.istiodPod(next)

@@ -25,5 +25,6 @@
 //
 // Not supported, and refused: commands other than the image's, init containers,
 // several containers, volumes other than secret, configMap, projected,
-// downwardAPI and emptyDir, probes other than httpGet.
+// downwardAPI, emptyDir and those of CSI drivers that somebody plays, probes other
+// than httpGet.
 package kubelet

@@ -99,6 +99,9 @@ func TestPayload(t *testing.T) {
 	yes := true
 	sources := objects{secrets: map[string]map[string][]byte{"cacerts": {"ca-cert.pem": []byte("C"), "ca-key.pem": []byte("K")}}}
 	token := func(p *corev1.ServiceAccountTokenProjection) ([]byte, error) { return []byte("for " + p.Audience), nil }
+	csi := func(v *corev1.CSIVolumeSource) (map[string][]byte, error) {
+		return map[string][]byte{"of": []byte(v.Driver)}, nil
+	}
 	secret := func(name string, optional *bool, items ...corev1.KeyToPath) corev1.VolumeSource {
 		return corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, Optional: optional, Items: items}}
 	}
@@ -111,6 +114,7 @@ func TestPayload(t *testing.T) {
 		{"items choose and name files", secret("cacerts", nil, corev1.KeyToPath{Key: "ca-key.pem", Path: "k/key"}), map[string][]byte{"k/key": []byte("K")}},
 		{"an optional Secret that is missing is empty", secret("none", &yes), map[string][]byte{}},
 		{"a Secret that is needed is waited for", secret("none", nil), nil},
+		{"a driver's volume", corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d"}}, map[string][]byte{"of": []byte("d")}},
 		{"the host is not ours to mount", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}, nil},
 		{
 			"tokens are for their audience",
@@ -123,7 +127,7 @@ func TestPayload(t *testing.T) {
 			map[string][]byte{"istio-token": []byte("for istio-ca"), "labels": []byte(`app="istiod"`)},
 		},
 	} {
-		got, err := payload(testPod(), &corev1.Volume{Name: "v", VolumeSource: tt.source}, sources, token)
+		got, err := payload(testPod(), &corev1.Volume{Name: "v", VolumeSource: tt.source}, sources, token, csi)
 		if (err != nil) != (tt.want == nil) {
 			t.Errorf("%s: error %v", tt.reason, err)
 			continue

@@ -24,6 +24,10 @@ type Config struct {
 	Log func(pod string) string
 	// Program is the path of the program for a release, if there is one.
 	Program func(release string) (path string, ok bool)
+	// CSI returns the files of an inline volume of a CSI driver in a pod of a namespace.
+	// It is asked when the pod starts, until it has some, and then once a minute. Nil: such
+	// volumes are refused.
+	CSI func(ctx context.Context, namespace string, volume *corev1.CSIVolumeSource) (map[string][]byte, error)
 	// PodIP returns a new address for each call.
 	PodIP func() string
 }

@@ -13,10 +13,16 @@ import (
 // A tokenFunc returns a token for a projection, fresh enough to be used.
 type tokenFunc func(*corev1.ServiceAccountTokenProjection) ([]byte, error)
 
+// A csiFunc returns the files of an inline volume of a CSI driver.
+type csiFunc func(*corev1.CSIVolumeSource) (map[string][]byte, error)
+
 // payload is the content of a volume: files by path below it. It is empty for an
-// emptyDir and for an optional source that does not exist.
-func payload(pod *corev1.Pod, volume *corev1.Volume, sources Sources, token tokenFunc) (map[string][]byte, error) {
+// emptyDir and for an optional source that does not exist. A nil csi refuses the
+// volumes of drivers.
+func payload(pod *corev1.Pod, volume *corev1.Volume, sources Sources, token tokenFunc, csi csiFunc) (map[string][]byte, error) {
 	switch {
+	case volume.CSI != nil && csi != nil:
+		return csi(volume.CSI)
 	case volume.EmptyDir != nil:
 		return nil, nil
 	case volume.Secret != nil:

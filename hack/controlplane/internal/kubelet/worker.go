@@ -136,11 +136,17 @@ func (w *worker) fill(ctx context.Context, sources Sources) error {
 	if err := w.layout.mount(); err != nil {
 		return fmt.Errorf("mount volumes: %w", err)
 	}
+	var csi csiFunc
+	if w.config.CSI != nil {
+		csi = func(v *corev1.CSIVolumeSource) (map[string][]byte, error) {
+			return w.config.CSI(ctx, w.pod.Namespace, v)
+		}
+	}
 	for i := range w.pod.Spec.Volumes {
 		volume := &w.pod.Spec.Volumes[i]
 		files, err := payload(w.pod, volume, sources, func(p *corev1.ServiceAccountTokenProjection) ([]byte, error) {
 			return w.tokens.get(ctx, p)
-		})
+		}, csi)
 		if err != nil {
 			return fmt.Errorf("volume %q: %w", volume.Name, err)
 		}
