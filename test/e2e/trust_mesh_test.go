@@ -24,20 +24,24 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/isthmus-mesh/isthmus/test/rig"
 )
 
-// leafLife of the workloads of these tests. It is what rotations wait for instead
-// of a day.
+// leafLife of the workloads of tests that wait for it, as rotations do. It stands for
+// a day.
 const leafLife = 20 * time.Second
 
 // mesh is the workloads of all members: every second one in each member gets a
 // certificate from the real CA API of its istiod, with the roots to trust, and has
-// both until the certificate expires. All have to accept each other all the time.
+// both until the certificate expires, or until the proxy that asked for it is gone:
+// one of the member's node proxies, gateways and waypoints, in turn. All have to
+// accept each other all the time.
 type mesh struct {
 	rig  *rig.Rig
+	life time.Duration // of certificates
 	stop context.CancelFunc
 	all  sync.WaitGroup
 
@@ -54,16 +58,17 @@ type mesh struct {
 // workload is one with its certificate.
 type workload struct {
 	member string
+	proxy  types.UID
 	chain  []*x509.Certificate
 	roots  []*x509.Certificate
 	until  time.Time
 }
 
-// startMesh starts the workloads of members.
-func startMesh(t *testing.T, r *rig.Rig) *mesh {
+// startMesh starts the workloads of members, with certificates that live so long.
+func startMesh(t *testing.T, r *rig.Rig, life time.Duration) *mesh {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	m := &mesh{rig: r, stop: stop, names: map[string]string{}, served: map[string][]string{}, answered: map[string]time.Time{}}
+	m := &mesh{rig: r, life: life, stop: stop, names: map[string]string{}, served: map[string][]string{}, answered: map[string]time.Time{}}
 	for name := range r.Members {
 		asker, err := newAsker(t, r, name)
 		check(t, err)
@@ -88,6 +93,7 @@ type asker struct {
 	admin  client.WithWatch
 	token  string
 	made   time.Time
+	asked  int
 }
 
 func newAsker(t *testing.T, r *rig.Rig, member string) (*asker, error) {
@@ -100,12 +106,33 @@ func newAsker(t *testing.T, r *rig.Rig, member string) (*asker, error) {
 	return &asker{rig: r, member: member, admin: admin}, client.IgnoreAlreadyExists(admin.Create(t.Context(), account))
 }
 
-// ask gets one certificate, as a node proxy does: istiod has to show a certificate
-// of the roots that the namespace has.
-func (a *asker) ask(ctx context.Context) (workload, error) {
+// proxies are the pods of the member that have workloads' certificates: node proxies,
+// and the gateways and waypoints that istiod runs.
+func (a *asker) proxies(ctx context.Context) ([]types.UID, error) {
+	var out []types.UID
+	for _, of := range []client.ListOption{client.MatchingLabels{"app": "ztunnel"}, client.HasLabels{"gateway.networking.k8s.io/gateway-name"}} {
+		var pods corev1.PodList
+		if err := a.admin.List(ctx, &pods, of); err != nil {
+			return nil, err
+		}
+		for i := range pods.Items {
+			if pods.Items[i].DeletionTimestamp == nil {
+				out = append(out, pods.Items[i].UID)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no proxy runs")
+	}
+	return out, nil
+}
+
+// ask gets one certificate, as a proxy does: istiod has to show a certificate of the
+// roots that the namespace has.
+func (a *asker) ask(ctx context.Context, proxy types.UID, life time.Duration) (workload, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	w := workload{member: a.member}
+	w := workload{member: a.member, proxy: proxy}
 	if time.Since(a.made) > 5*time.Minute {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "client"}}
 		request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"istio-ca"}}}
@@ -142,7 +169,7 @@ func (a *asker) ask(ctx context.Context) (workload, error) {
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+a.token)
 	answer, err := istio.NewIstioCertificateServiceClient(conn).CreateCertificate(ctx, &istio.IstioCertificateRequest{
-		Csr: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})), ValidityDuration: int64(leafLife.Seconds()),
+		Csr: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})), ValidityDuration: int64(life.Seconds()),
 	})
 	if err != nil {
 		return w, err
@@ -173,20 +200,27 @@ func parsePEM(text string) []*x509.Certificate {
 
 // next adds a workload and lets it and all others look at each other.
 func (m *mesh) next(ctx context.Context, a *asker) {
-	w, err := a.ask(ctx)
+	var w workload
+	proxies, err := a.proxies(ctx)
+	if err == nil {
+		a.asked++
+		w, err = a.ask(ctx, proxies[a.asked%len(proxies)], m.life)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.asked++
 	now := time.Now()
 	if err != nil {
 		// A proxy tries again; it is in need when its certificate runs out meanwhile.
-		if last := m.answered[a.member]; ctx.Err() == nil && !last.IsZero() && now.Sub(last) > leafLife {
+		if last := m.answered[a.member]; ctx.Err() == nil && !last.IsZero() && now.Sub(last) > m.life {
 			m.fail("%s: no certificate for %s: %v", a.member, now.Sub(last).Round(time.Second), err)
 		}
 		return
 	}
 	m.answered[a.member] = now
-	m.live = slices.DeleteFunc(m.live, func(old workload) bool { return !now.Before(old.until) })
+	m.live = slices.DeleteFunc(m.live, func(old workload) bool {
+		return !now.Before(old.until) || old.member == a.member && !slices.Contains(proxies, old.proxy)
+	})
 	for _, other := range append(m.live, w) {
 		m.accept(now, w, other)
 		m.accept(now, other, w)
@@ -197,18 +231,22 @@ func (m *mesh) next(ctx context.Context, a *asker) {
 
 // accept lets one workload verify another's certificate.
 func (m *mesh) accept(now time.Time, verifier, peer workload) {
+	m.checked++
+	if err := verifier.verify(now, peer); err != nil {
+		m.fail("%s, which trusts %s, refuses %s, signed under %s: %v", verifier.member, m.rootNames(verifier.roots), peer.member, m.signer(peer), err)
+	}
+}
+
+func (w workload) verify(now time.Time, peer workload) error {
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
-	for _, root := range verifier.roots {
+	for _, root := range w.roots {
 		roots.AddCert(root)
 	}
 	for _, above := range peer.chain[1:] {
 		between.AddCert(above)
 	}
-	m.checked++
 	_, err := peer.chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-	if err != nil {
-		m.fail("%s, which trusts %s, refuses %s, signed under %s: %v", verifier.member, m.rootNames(verifier.roots), peer.member, m.signer(peer), err)
-	}
+	return err
 }
 
 func (m *mesh) fail(format string, args ...any) {
@@ -276,4 +314,11 @@ func (m *mesh) issuer(member string) string {
 		}
 	}
 	return ""
+}
+
+// workloads are those that live now.
+func (m *mesh) workloads() []workload {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.live)
 }

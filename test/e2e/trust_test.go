@@ -3,11 +3,13 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/test/faultproxy"
 	"github.com/isthmus-mesh/isthmus/test/rig"
 )
 
@@ -53,12 +56,12 @@ func TestTrust(t *testing.T) {
 	check(t, k.rig.Follow(t.Context(), time.Second))
 	check(t, k.rig.WaitApplied(t.Context(), k.commit, 4*time.Minute))
 	k.proven(t, time.Minute)
-	mesh := startMesh(t, k.rig)
+	mesh := startMesh(t, k.rig, leafLife)
 	t.Run("intermediates are replaced, and stay so when istiod starts anew", func(t *testing.T) { testIntermediates(t, k, mesh) })
 	t.Run("what others do to the CA is put back", func(t *testing.T) { testForeignCA(t, k, mesh) })
-	t.Run("a root is replaced", func(t *testing.T) { k.replaceRoot(t, func(string) {}) })
+	t.Run("a root is replaced", func(t *testing.T) { k.replaceRoot(t, "", func(string, bool) {}) })
 	t.Run("a root is replaced by reconcilers that are killed at every step", func(t *testing.T) {
-		k.replaceRoot(t, func(string) {
+		testKilledInARotation(t, k, func() {
 			running.kill()
 			running = restart()
 		})
@@ -67,14 +70,21 @@ func TestTrust(t *testing.T) {
 	t.Run("no key is told", func(t *testing.T) { k.assertNoKeys(t) })
 	running.kill()
 	served := mesh.end(t)
-	for _, name := range names(k.rig) {
+	expectServed(t, served, "AB", "BC", "CD")
+}
+
+// expectServed checks what each member served in replacements of roots, each of which
+// is the name of the old root and that of the new one.
+func expectServed(t *testing.T, served map[string][]string, replacements ...string) {
+	t.Helper()
+	for name, got := range served {
 		want := []string{"trusts A, signs under A"}
-		for _, pair := range []string{"AB", "BC", "CD"} {
+		for _, pair := range replacements {
 			before, after := pair[:1], pair[1:]
 			want = append(want, "trusts "+before+"+"+after+", signs under "+before, "trusts "+before+"+"+after+", signs under "+after, "trusts "+after+", signs under "+after)
 		}
-		if !slices.Equal(served[name], want) {
-			t.Errorf("%s served %q, want %q", name, served[name], want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s served %q, want %q", name, got, want)
 		}
 	}
 }
@@ -205,24 +215,31 @@ func testForeignCA(t *testing.T, k *kills, mesh *mesh) {
 	k.proven(t, time.Minute)
 }
 
-// replaceRoot replaces the root on demand, and calls step at each new step of it.
-func (k *kills) replaceRoot(t *testing.T, step func(string)) {
+// replaceRoot replaces the root on demand, by what spec.trust.root has besides.
+func (k *kills) replaceRoot(t *testing.T, besides string, look func(step string, isNew bool)) {
 	t.Helper()
 	before, err := k.networkTrust(t.Context())
 	check(t, err)
-	k.setTrust(t, fmt.Sprintf("    root: {replaceIssuedBefore: %q}\n", time.Now().UTC().Format(time.RFC3339)))
+	k.setTrust(t, fmt.Sprintf("    root: {replaceIssuedBefore: %q%s}\n", time.Now().UTC().Format(time.RFC3339), besides))
+	k.followRoot(t, len(before.Roots)+1, look)
+}
+
+// followRoot waits until a network with so many roots is settled, and calls look again
+// and again with the step that it is at, and whether that is a new one.
+func (k *kills) followRoot(t *testing.T, roots int, look func(step string, isNew bool)) {
+	t.Helper()
 	last := ""
 	check(t, rig.Eventually(t.Context(), 6*time.Minute, func() error {
 		is, err := k.networkTrust(t.Context())
 		if err != nil {
 			return err
 		}
-		if is.Step != last {
-			last = is.Step
+		isNew := is.Step != last
+		if last = is.Step; isNew {
 			t.Logf("%s: %s", is.Step, is.Why)
-			step(is.Step)
 		}
-		if is.Step != "Settled" || len(is.Roots) == len(before.Roots) {
+		look(is.Step, isNew)
+		if is.Step != "Settled" || len(is.Roots) < roots {
 			return fmt.Errorf("step %s: %+v", is.Step, is.Blockers)
 		}
 		return nil
@@ -230,13 +247,52 @@ func (k *kills) replaceRoot(t *testing.T, step func(string)) {
 	k.proven(t, time.Minute)
 }
 
+// testKilledInARotation replaces a root while the process is killed at each step of
+// the network, and in each of them at each member: when it writes the member's CA,
+// once before that arrives and once after. What the next one finds is right then, so
+// it writes no more; every death has a step of its own.
+func testKilledInARotation(t *testing.T, k *kills, restart func()) {
+	const steps, deaths = 3, 2
+	came := make(chan string, 100)
+	died := map[string]int{}
+	for name, p := range k.proxies {
+		var hits atomic.Int32
+		p.Inject(faultproxy.Rule{Match: writes(http.MethodPatch, "/secrets/cacerts"), Do: func(x *faultproxy.Exchange) {
+			fault := faultproxy.Before
+			if hits.Add(1)%deaths == 0 {
+				fault = faultproxy.After
+			}
+			fault(func() { came <- name })(x)
+		}})
+		defer p.Heal()
+	}
+	k.replaceRoot(t, "", func(step string, isNew bool) {
+		select {
+		case name := <-came:
+			died[name]++
+		default:
+			if !isNew {
+				return
+			}
+			died["the network"]++
+		}
+		restart()
+	})
+	t.Logf("killed: %v", died)
+	for name := range k.proxies {
+		if died[name] != steps*deaths {
+			t.Errorf("killed at %d writes of the CA of %s, want %d", died[name], name, steps*deaths)
+		}
+	}
+}
+
 // testAway replaces a root while one member cannot be reached, until it can.
 func testAway(t *testing.T, k *kills) {
 	k.proxies[west].Mute()
 	defer k.proxies[west].Heal()
 	held := false
-	k.replaceRoot(t, func(step string) {
-		if step != "TrustBoth" {
+	k.replaceRoot(t, "", func(step string, isNew bool) {
+		if step != "TrustBoth" || !isNew {
 			return
 		}
 		// Twice the wait that is enough while all follow.
