@@ -19,15 +19,17 @@
 // Played without the detours of a real cluster, and not compared: a watch from
 // a version before the last thousand events of its member is expired; workloads
 // are ready, Gateways programmed, CustomResourceDefinitions established, and
-// namespaces gone, in the same write that asks for it. A real cluster needs
-// seconds and several writes of its controllers.
+// namespaces gone, in the same write that asks for it; pods run, and are there only
+// if the member had them from the start; behind port 8080 of each is an istiod
+// that reads all peers whose remote secrets its namespace has, and tells nothing
+// else. A real cluster needs seconds and several writes of its controllers.
 //
 // Left out: admission, validation, defaults (but the name label of namespaces),
 // pruning of unknown fields, conversion between versions, quota, RBAC (every
 // token may do all), signatures of tokens, priority and fairness, audit, every
 // controller and what it makes (pods, endpoints, root certificates), other
 // subresources, strategic merge and JSON patch, protobuf, OpenAPI, field selectors
-// other than metadata.name and metadata.namespace, consistent pages (a list
+// other than metadata.name, metadata.namespace and the phase of pods, consistent pages (a list
 // continues with what is there then), and etcd: nothing is kept. So its latencies
 // say nothing about those of a real API server; its requests, and what a client
 // must hold, do.

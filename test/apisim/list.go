@@ -14,6 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// phase of played pods, whatever their status says.
+const phase = "Running"
+
 // selector says which objects a list or watch is about.
 type selector struct {
 	labels    labels.Selector
@@ -31,7 +34,8 @@ func selectorOf(r request) (selector, error) {
 		return s, apierrors.NewBadRequest(err.Error())
 	}
 	for _, one := range s.fields.Requirements() {
-		if one.Field != "metadata.name" && one.Field != "metadata.namespace" {
+		ofPods := one.Field == "status.phase" && r.kind.groupResource() == builtinPods
+		if one.Field != "metadata.name" && one.Field != "metadata.namespace" && !ofPods {
 			return s, apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", one.Field))
 		}
 	}
@@ -40,7 +44,7 @@ func selectorOf(r request) (selector, error) {
 
 func (s selector) takes(o *object) bool {
 	return o != nil && (s.namespace == "" || s.namespace == o.identity.Namespace) && s.labels.Matches(labels.Set(o.labels)) &&
-		(s.fields.Empty() || s.fields.Matches(fields.Set{"metadata.name": o.identity.Name, "metadata.namespace": o.identity.Namespace}))
+		(s.fields.Empty() || s.fields.Matches(fields.Set{"metadata.name": o.identity.Name, "metadata.namespace": o.identity.Namespace, "status.phase": phase}))
 }
 
 // position is where a list goes on.

@@ -24,8 +24,9 @@ type request struct {
 	kind     kind
 	identity types.NamespacedName // without a name for a collection
 	form     form
-	// token says that the call asks an account for one.
-	token bool
+	// token says that the call asks an account for one, forward that it is for a port of
+	// a pod.
+	token, forward bool
 }
 
 // ServeHTTP answers one call.
@@ -59,6 +60,10 @@ func (m *member) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (m *member) count(r *http.Request) {
 	counts, query := &m.simulator.counts, r.URL.Query()
 	switch {
+	case strings.HasSuffix(r.URL.Path, "/portforward"):
+		counts.forwards.Add(1)
+	case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/token"):
+		counts.tokens.Add(1)
 	case r.Method == http.MethodGet && watching(query.Get("watch")):
 		counts.watches.Add(1)
 	case r.Method == http.MethodGet:
@@ -111,6 +116,9 @@ func (m *member) route(r *http.Request) (request, bool) {
 	if len(parts) == 3 && found.groupResource() == builtinAccounts && parts[2] == "token" {
 		call.token, parts = true, parts[:2]
 	}
+	if len(parts) == 3 && found.groupResource() == builtinPods && parts[2] == "portforward" {
+		call.forward, parts = true, parts[:2]
+	}
 	if !ok || len(parts) > 2 || (found.namespaced && call.identity.Namespace == "" && call.identity.Name != "") {
 		return call, false
 	}
@@ -134,7 +142,9 @@ func (m *member) answer(w http.ResponseWriter, r request) error {
 			return err
 		}
 		return m.issue(w, r, body)
-	case r.token:
+	case r.forward && r.Method == http.MethodPost:
+		return m.forward(w, r)
+	case r.token, r.forward:
 	case r.Method == http.MethodGet && watching(r.URL.Query().Get("watch")):
 		return m.watch(w, r)
 	case r.Method == http.MethodGet && collection:

@@ -47,23 +47,30 @@ func New() (*Simulator, error) {
 // Counts are the requests that members were asked.
 type Counts struct {
 	// Reads are gets and lists, discovery and version; Watches those that were
-	// opened; DryRuns and Writes what would change or changes something.
-	Reads, Watches, DryRuns, Writes int64
+	// opened; DryRuns and Writes what would change or changes something; Tokens those
+	// that accounts were asked for, Forwards ports of pods.
+	Reads, Watches, DryRuns, Writes, Tokens, Forwards int64
 }
 
 // Total of all requests.
-func (c Counts) Total() int64 { return c.Reads + c.Watches + c.DryRuns + c.Writes }
+func (c Counts) Total() int64 {
+	return c.Reads + c.Watches + c.DryRuns + c.Writes + c.Tokens + c.Forwards
+}
 
 // Minus is what came since an earlier count.
 func (c Counts) Minus(before Counts) Counts {
-	return Counts{c.Reads - before.Reads, c.Watches - before.Watches, c.DryRuns - before.DryRuns, c.Writes - before.Writes}
+	return Counts{
+		c.Reads - before.Reads, c.Watches - before.Watches, c.DryRuns - before.DryRuns, c.Writes - before.Writes,
+		c.Tokens - before.Tokens, c.Forwards - before.Forwards,
+	}
 }
 
-type counters struct{ reads, watches, dryRuns, writes atomic.Int64 }
+type counters struct{ reads, watches, dryRuns, writes, tokens, forwards atomic.Int64 }
 
 // Counts of all members since the start.
 func (s *Simulator) Counts() Counts {
-	return Counts{s.counts.reads.Load(), s.counts.watches.Load(), s.counts.dryRuns.Load(), s.counts.writes.Load()}
+	c := &s.counts
+	return Counts{c.reads.Load(), c.watches.Load(), c.dryRuns.Load(), c.writes.Load(), c.tokens.Load(), c.forwards.Load()}
 }
 
 // AddMember starts one more member on a port of 127.0.0.1 and returns a

@@ -25,6 +25,7 @@ const (
 var (
 	builtinAccounts = schema.GroupResource{Resource: "serviceaccounts"}
 	builtinSecrets  = schema.GroupResource{Resource: "secrets"}
+	builtinPods     = schema.GroupResource{Resource: "pods"}
 )
 
 // accountToken is a token of a ServiceAccount. It is good until it expires, or
