@@ -49,7 +49,7 @@ golden: ## Rewrite what tests compare with; read the diff before you commit it
 bench: ## Measure: go benchmarks, then side by side with istioctl, kubectl and Flux
 	go test -run '^$$' -bench . -benchmem $$(git grep -lE '^func Benchmark' -- '*_test.go' ':!hack' | xargs -n1 dirname | sort -u | sed 's#^#./#')
 	@mkdir -p $(OUT)
-	go run ./test/bench -json $(OUT)/bench.json -plot $(OUT)/scale.svg -plot-members $(OUT)/scale-members.svg
+	go run ./test/bench -json $(OUT)/bench.json -plot $(OUT)/scale.svg -plot-members $(OUT)/scale-members.svg -plot-peers $(OUT)/peers.svg
 
 .PHONY: demo
 demo: build ## Run a hub and two members on this machine; KEEP=1 leaves them running

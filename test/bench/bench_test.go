@@ -5,10 +5,15 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/isthmus-mesh/isthmus/fleet"
 )
 
 func TestAlternate(t *testing.T) {
@@ -108,6 +113,36 @@ func TestScaleAlone(t *testing.T) {
 	}
 	if only := parts("scale"); len(only) != 1 || len(parts("")) < 6 || len(parts("other")) != 0 {
 		t.Errorf("parts %v", only)
+	}
+}
+
+// The members of that fleet are to discover each other, or something else is measured.
+func TestMeshedFleet(t *testing.T) {
+	at := metav1.NewTime(time.Date(2026, 11, 27, 22, 0, 0, 0, time.UTC))
+	for _, replaced := range []*metav1.Time{nil, &at} {
+		files, err := meshedFleet([]string{example, "member-0001"}, replaced)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, problems := fleet.Load(files)
+		if f == nil || len(f.Members) != 2 {
+			t.Fatal(problems)
+		}
+		discovery := f.Networks[0].Spec.Discovery
+		if len(discovery.Peers) > 0 || !discovery.Credentials.ReplaceIssuedBefore.Equal(replaced) {
+			t.Errorf("discovery %+v", discovery)
+		}
+	}
+}
+
+func TestSizesIn(t *testing.T) {
+	if sizes, err := sizesIn("3, 50,100"); err != nil || !slices.Equal(sizes, []int{3, 50, 100}) {
+		t.Errorf("sizes %v, %v", sizes, err)
+	}
+	for _, wrong := range []string{"", "2", "ten", "50,10", "10,10"} {
+		if sizes, err := sizesIn(wrong); err == nil {
+			t.Errorf("%q gives %v", wrong, sizes)
+		}
 	}
 }
 

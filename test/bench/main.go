@@ -44,6 +44,10 @@ type settings struct {
 	plot string
 	// plotMembers is the file for the plot of the memory over simulated members.
 	plotMembers string
+	// peers are the sizes of fleets whose members all discover each other, and plotPeers
+	// the file for the plot of what that takes.
+	peers     []int
+	plotPeers string
 	// progress hears of builds and of what is being measured.
 	progress io.Writer
 }
@@ -66,9 +70,11 @@ func main() {
 	scale := flag.Int("scale", 0, "only render so many members, and again after an edit; the bench starts itself with it")
 	flag.StringVar(&s.plot, "plot", "", "draw how the cost grows with the members into this SVG file")
 	flag.StringVar(&s.plotMembers, "plot-members", "", "draw the memory over the simulated members into this SVG file")
+	flag.StringVar(&s.plotPeers, "plot-peers", "", "draw what credentials for peers take, by members, into this SVG file")
+	peers := flag.String("peers", "10,50,100", "sizes of the simulated fleets whose members all discover each other")
 	playing := flag.Bool("play", false, "only play members, as asked on the standard input; the bench starts itself with it")
 	watchOnly := flag.Int("watch", 0, "only watch so many played members; the bench starts itself with it")
-	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift, members, watched or simulated")
+	only := flag.String("only", "", "run only this part: rendering, scale, delivery, flux, drift, members, watched, simulated or peers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -85,7 +91,9 @@ func main() {
 	case *scale > 0:
 		err = scaleAlone(os.Stdout, *scale)
 	default:
-		err = run(ctx, s, *path, *only)
+		if s.peers, err = sizesIn(*peers); err == nil {
+			err = run(ctx, s, *path, *only)
+		}
 	}
 	stop()
 	if err != nil {
@@ -102,7 +110,7 @@ type part struct {
 
 // parts returns the parts with the name; all, if it is empty.
 func parts(name string) []part {
-	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}, {"watched", benchWatched}, {"simulated", benchSimulated}}
+	all := []part{{"rendering", benchRendering}, {"scale", benchScale}, {"delivery", benchDelivery}, {"flux", benchFlux}, {"drift", benchDrift}, {"members", benchMembers}, {"watched", benchWatched}, {"simulated", benchSimulated}, {"peers", benchPeers}}
 	return slices.DeleteFunc(all, func(p part) bool { return name != "" && p.name != name })
 }
 

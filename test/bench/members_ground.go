@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type ground struct {
 	*rig.Rig
 	// members by name, in order.
 	members []string
+	// patience is how long await waits; zero means ten minutes.
+	patience time.Duration
 
 	progress io.Writer
 	playing  sync.WaitGroup
@@ -128,7 +131,7 @@ func contenders(since, until time.Time) func(controlplane.Request) bool {
 // await returns when every one of the named objects on the hub is as done says. It
 // tells once a minute which are not.
 func (g *ground) await(ctx context.Context, kind schema.GroupVersionKind, names []string, done func(*unstructured.Unstructured) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(g.patience, 10*time.Minute))
 	defer cancel()
 	minute := time.NewTicker(time.Minute)
 	defer minute.Stop()

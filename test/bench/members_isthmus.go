@@ -27,15 +27,17 @@ func realFleet(names []string) (fstest.MapFS, error) {
 	if err != nil {
 		return nil, err
 	}
-	files["network.yaml"].Data = append(files["network.yaml"].Data, `
-  discovery: {peers: [{selector: {matchLabels: {bench.example.com/discovers: "true"}}}]}
-  patches:
+	files["network.yaml"].Data = append(files["network.yaml"].Data, "\n"+discoversNobody+`  patches:
   - target: {kind: ValidatingWebhookConfiguration}
     patch: |
       - {op: add, path: /webhooks/0/objectSelector, value: {matchLabels: {bench.example.com/validated: "true"}}}
 `...)
 	return files, nil
 }
+
+// discoversNobody is in the network whose members do not discover each other.
+const discoversNobody = `  discovery: {peers: [{selector: {matchLabels: {bench.example.com/discovers: "true"}}}]}
+`
 
 // oneObject is a patch that changes one object of the member whose file it is
 // appended to.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,8 @@ import (
 type question struct {
 	// Add a member of this name.
 	Add string `json:"add,omitempty"`
+	// Istiod says that the member has a pod of istiod, to be asked what it reads.
+	Istiod bool `json:"istiod,omitempty"`
 }
 
 // reply is the answer to a question.
@@ -61,7 +64,11 @@ func play(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 		answer := reply{Counts: simulator.Counts()}
 		if asked.Add != "" {
-			if answer.Kubeconfig, err = simulator.AddMember(asked.Add, gatewayAPI...); err != nil {
+			has := gatewayAPI
+			if asked.Istiod {
+				has = append(slices.Clone(has), istiodPod())
+			}
+			if answer.Kubeconfig, err = simulator.AddMember(asked.Add, has...); err != nil {
 				return err
 			}
 		}
@@ -69,6 +76,14 @@ func play(ctx context.Context, in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
+}
+
+// istiodPod is one that a played member has.
+func istiodPod() *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Pod",
+		"metadata": map[string]any{"name": "istiod-0", "namespace": system, "labels": map[string]any{"app": "istiod"}},
+	}}
 }
 
 // players is the process that plays members, as its parent sees it.
@@ -118,6 +133,12 @@ func (p *players) add(name string) ([]byte, error) {
 	if name == example {
 		p.example = answer.Kubeconfig
 	}
+	return answer.Kubeconfig, err
+}
+
+// addWithIstiod adds a member with an istiod that reads peers.
+func (p *players) addWithIstiod(name string) ([]byte, error) {
+	answer, err := p.ask(question{Add: name, Istiod: true})
 	return answer.Kubeconfig, err
 }
 
