@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,9 +98,9 @@ func TestForgeIsTold(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "forge"}, Data: map[string][]byte{"token": []byte("canary-token")},
 	}).Build()
 	events := record.NewFakeRecorder(100)
-	now := time.Now()
+	var ahead atomic.Int64
 	s := newForges(t.Context(), hub, events)
-	s.now = func() time.Time { return now }
+	s.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	at := func(commit string, a, b status.MemberSummary) status.Rollout {
 		return status.Rollout{Commit: commit, Rings: []status.RingRollout{
 			{Name: "canary", Members: []status.MemberSummary{a}}, {Name: "rest", Members: []status.MemberSummary{b}},
@@ -119,7 +120,7 @@ func TestForgeIsTold(t *testing.T) {
 	s.tell(f, at(commitA, member("", "Unknown"), member("", "Unknown")))
 	s.tell(f, at(commitA, member(commitA, "True"), member("", "Unknown"))) // the whole says other words of the same state
 	server.wait(t, 4)
-	now = now.Add(time.Minute)
+	ahead.Store(int64(time.Minute))
 	s.tell(f, at(commitA, member(commitA, "True"), member("", "Unknown")))
 	server.wait(t, 5)
 	s.tell(f, at(commitA, member(commitA, "True"), member(commitA, "True")))
