@@ -28,6 +28,7 @@ var fixed = map[string]string{
 	"ApplicationNetwork.releases":                  "charts are fetched, not built in",
 	"ApplicationNetwork.resources":                 "manifests are the same however members are rendered",
 	"Member.cluster.peerEndpoint":                  "bundles are the same",
+	"ApplicationNetwork.review":                    "bundles are the same",
 	"Member.trust.revokeIssuedBefore":              "bundles are the same",
 	"Member.gatewayAPI":                            "CRDs are fetched, not built in",
 	"Member.patches.target":                        "a network's are varied",
