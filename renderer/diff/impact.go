@@ -75,7 +75,7 @@ func (s *scene) impact(effects []Effect) Impact {
 		}
 	}
 	out := Impact{
-		Members: sorted(touched), Of: len(s.names) - len(s.heirs()), Disrupted: sorted(disrupted),
+		Members: sorted(touched), Of: len(s.names) - len(s.heirs), Disrupted: sorted(disrupted),
 		Objects: s.objectCounts(),
 	}
 	out.Rings = s.rings(touched)
@@ -95,9 +95,8 @@ func (s *scene) objectCounts() map[Action]int {
 			out[c.action]++
 		}
 	}
-	heirs := s.heirs()
 	inherits := map[string]bool{}
-	for _, heir := range heirs {
+	for _, heir := range s.heirs {
 		inherits[heir] = true
 	}
 	s.joins(func(name string, after view) {
@@ -106,7 +105,7 @@ func (s *scene) objectCounts() map[Action]int {
 		}
 	})
 	s.leaves(func(name string, before view) {
-		if heirs[name] != "" || before.member.Spec.Leave == v1alpha1.LeaveOrphan {
+		if s.heirs[name] != "" || before.member.Spec.Leave == v1alpha1.LeaveOrphan {
 			return
 		}
 		for _, o := range before.bundle.Objects {

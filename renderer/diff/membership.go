@@ -31,9 +31,9 @@ func (s *scene) leaves(do func(name string, before view)) {
 	}
 }
 
-// heirs are the new names of clusters that only change their name, by the old one.
-// The hub is in a fleet once, and any other cluster by its address.
-func (s *scene) heirs() map[string]string {
+// findHeirs pairs members that leave with those that join as the same cluster. The hub
+// is in a fleet once, and any other cluster by its address.
+func (s *scene) findHeirs() map[string]string {
 	joined := map[string]string{}
 	s.joins(func(name string, after view) { joined[after.network.Name+" "+clusterOf(after.member)] = name })
 	out := map[string]string{}
@@ -46,9 +46,8 @@ func (s *scene) heirs() map[string]string {
 }
 
 func memberJoins(s *scene, report func(Effect)) {
-	heirs := s.heirs()
 	renamed := map[string]bool{}
-	for _, heir := range heirs {
+	for _, heir := range s.heirs {
 		renamed[heir] = true
 	}
 	s.joins(func(name string, after view) {
@@ -80,9 +79,8 @@ func enrolled(n *v1alpha1.ApplicationNetwork) string {
 }
 
 func memberLeaves(s *scene, report func(Effect)) {
-	heirs := s.heirs()
 	s.leaves(func(name string, before view) {
-		if heirs[name] != "" {
+		if s.heirs[name] != "" {
 			return
 		}
 		e := Effect{Area: AreaMembership, Risk: RiskHigh, Network: before.network.Name, Members: []string{name}}
@@ -138,7 +136,7 @@ func (s *scene) guarded(network string) string {
 	}
 	leaving := 0
 	s.leaves(func(name string, before view) {
-		if before.network.Name == network && s.heirs()[name] == "" && !s.allowed(name, network) {
+		if before.network.Name == network && s.heirs[name] == "" && !s.allowed(name, network) {
 			leaving++
 		}
 	})
@@ -158,7 +156,7 @@ func (s *scene) allowed(name, network string) bool {
 }
 
 func memberRenamed(s *scene, report func(Effect)) {
-	for old, name := range s.heirs() {
+	for old, name := range s.heirs {
 		after := s.after[name]
 		report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: after.network.Name, Members: []string{name},
 			Title: fmt.Sprintf("was %q: nothing is deleted, its name in the mesh changes", old),

@@ -16,6 +16,8 @@ type scene struct {
 	before, after map[string]view
 	// names of the members of either side, sorted.
 	names []string
+	// heirs are the new names of clusters that only change their name, by the old one.
+	heirs map[string]string
 	// changes of objects of the members that are on both sides in the same network
 	// and cluster, by member.
 	changes map[string][]change
@@ -39,6 +41,7 @@ func newScene(base, head Side) *scene {
 		names[name] = true
 	}
 	s.names = slices.Sorted(maps.Keys(names))
+	s.heirs = s.findHeirs()
 	compare := newComparer()
 	s.each(func(name string, before, after view) {
 		s.changes[name] = compare.bundles(before.bundle, after.bundle)
