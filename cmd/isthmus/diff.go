@@ -142,10 +142,16 @@ func compare(ctx context.Context, p *printer, args []string, opts diffOptions) (
 	if err != nil {
 		return diff.Report{}, err
 	}
-	report := diff.Compare(before, after)
+	report := judged(before, after)
 	report.Behind = now.behind(before)
-	report.Findings = policy.Check(before, after, report)
 	return report, nil
+}
+
+// judged is what a change does, and which policies it violates.
+func judged(before, after diff.Side) diff.Report {
+	report := diff.Compare(before, after)
+	report.Findings = policy.Check(before, after, report)
+	return report
 }
 
 // runs is what members run before the change: the rules for steps between releases

@@ -16,7 +16,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/reconciler/source"
 	"github.com/isthmus-mesh/isthmus/renderer/diff"
 	"github.com/isthmus-mesh/isthmus/renderer/plan"
-	"github.com/isthmus-mesh/isthmus/renderer/policy"
 )
 
 type reviewOptions struct {
@@ -263,9 +262,7 @@ func (o reviewOptions) judge(ctx context.Context, p *printer, target forge.Targe
 	after, err := o.side(ctx, &r, target.Head, observed)
 	switch {
 	case err == nil && baseErr == nil:
-		report := diff.Compare(before, after)
-		report.Findings = policy.Check(before, after, report)
-		return o.report(v, report)
+		return o.report(v, judged(before, after))
 	case err == nil:
 		v.say("🟢", "valid again", "The fleet was not valid before this change, so there is nothing to compare with:", before.Problems.Errors())
 	case invalid(after):
