@@ -149,7 +149,7 @@ func (t *told) left(now time.Time) []forge.Status {
 // work tells what is left until nothing is, ever more rarely while the forge does not
 // take it.
 func (s *forges) work(t *told) {
-	pause := forgeRetry
+	var again pace
 	for {
 		s.mu.Lock()
 		f, commit, left := t.fleet, t.commit, t.left(s.now())
@@ -168,15 +168,15 @@ func (s *forges) work(t *told) {
 		}
 		s.mu.Unlock()
 		if err == nil {
-			pause = forgeRetry
+			again = pace{}
 			continue
 		}
-		s.events.Eventf(f, corev1.EventTypeWarning, ReasonForgeFailed, "spec.forge: %v; tried again in %s", err, pause)
+		again.slower(s.now(), forgeRetry, forgeRetryMost)
+		s.events.Eventf(f, corev1.EventTypeWarning, ReasonForgeFailed, "spec.forge: %v; tried again in %s", err, again.pause)
 		select {
 		case <-s.ctx.Done():
-		case <-time.After(pause):
+		case <-time.After(again.pause):
 		}
-		pause = min(2*pause, forgeRetryMost)
 	}
 }
 
