@@ -41,6 +41,26 @@ type ground struct {
 	stop     context.CancelFunc
 }
 
+// grow has so many members that are played: play begins one and returns its
+// kubeconfig.
+func (g *ground) grow(ctx context.Context, members int, play func(name string) ([]byte, error)) error {
+	for i := len(g.members); i < members; i++ {
+		name := example
+		if i > 0 {
+			name = fmt.Sprintf("member-%04d", i)
+		}
+		kubeconfig, err := play(name)
+		if err != nil {
+			return err
+		}
+		if err := g.SetKubeconfig(ctx, name, kubeconfig); err != nil {
+			return err
+		}
+		g.members = append(g.members, name)
+	}
+	return nil
+}
+
 // newGround starts a hub and members of the given kind. Stop must be called.
 func newGround(ctx context.Context, progress io.Writer, members []string, cluster controlplane.ClusterOptions) (*ground, error) {
 	cluster.AuditReads = true

@@ -139,21 +139,7 @@ func (b *peersBench) change(ctx context.Context, members int) (meshChange, error
 
 // join adds members that are played until there are so many.
 func (b *peersBench) join(ctx context.Context, members int) error {
-	for i := len(b.ground.members); i < members; i++ {
-		name := example
-		if i > 0 {
-			name = fmt.Sprintf("member-%04d", i)
-		}
-		kubeconfig, err := b.players.addWithIstiod(name)
-		if err != nil {
-			return err
-		}
-		if err := b.ground.SetKubeconfig(ctx, name, kubeconfig); err != nil {
-			return err
-		}
-		b.ground.members = append(b.ground.members, name)
-	}
-	return nil
+	return b.ground.grow(ctx, members, b.players.addWithIstiod)
 }
 
 // discovers tells whether a member has read all others by tokens as they are to be.

@@ -97,19 +97,8 @@ func (b *simulatedBench) run(ctx context.Context) error {
 // grow the fleet to so many members, and see what it needs when it is idle.
 func (b *simulatedBench) grow(ctx context.Context, members int) error {
 	fmt.Fprintf(b.settings.progress, "bench: deliver to %d members, %d of them new\n", members, members-len(b.ground.members))
-	for i := len(b.ground.members); i < members; i++ {
-		name := example
-		if i > 0 {
-			name = fmt.Sprintf("member-%04d", i)
-		}
-		kubeconfig, err := b.players.add(name)
-		if err != nil {
-			return err
-		}
-		if err := b.ground.SetKubeconfig(ctx, name, kubeconfig); err != nil {
-			return err
-		}
-		b.ground.members = append(b.ground.members, name)
+	if err := b.ground.grow(ctx, members, b.players.add); err != nil {
+		return err
 	}
 	files, err := realFleet(b.ground.members)
 	if err != nil {
