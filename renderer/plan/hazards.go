@@ -68,6 +68,15 @@ func (g group) concerns() []catalog.Concern {
 	return out
 }
 
+// Faults returns the hazards of a release, by their ids in the order of the catalog,
+// that a network should be warned of: those that can harm what its members do, and
+// neither those that isthmus takes care of nor those that people have accepted.
+// members are the decisions for all members of the network.
+func Faults(c *catalog.Catalog, network *v1alpha1.ApplicationNetwork, members []Decision, version string) []string {
+	g := group{scene: scene{catalog: c}, network: network, members: members}
+	return g.relevant(version, g.concerns())
+}
+
 // relevant returns the hazards of a release to warn of: not those that isthmus
 // takes care of, nor those that people have accepted.
 func (g group) relevant(version string, concerned []catalog.Concern) []string {

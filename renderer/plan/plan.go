@@ -47,6 +47,10 @@ type Decision struct {
 	where position
 }
 
+// DecidedBy returns kind and name of the object of the fleet whose spec.upgrade says
+// which release.
+func (d Decision) DecidedBy() (kind, name string) { return d.where.kind, d.where.name }
+
 // Plan is what every member should run.
 type Plan struct {
 	// Decisions sorted by member name. A member with an error has none.
@@ -62,7 +66,7 @@ func Make(f *fleet.Fleet, c *catalog.Catalog, observed Observed) Plan {
 	catalogs := map[string]*catalog.Catalog{}
 	for _, network := range f.Networks {
 		gateways[network.Name] = f.NeedsGateways(network.Name)
-		catalogs[network.Name] = seenBy(network, c)
+		catalogs[network.Name] = VisibleTo(network, c)
 	}
 	var p Plan
 	for _, member := range f.Members {

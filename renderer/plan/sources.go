@@ -64,9 +64,9 @@ func sourceOf(r v1alpha1.Release) catalog.Source {
 	}
 }
 
-// seenBy returns the catalog without the releases that only other networks
+// VisibleTo returns the catalog without the releases that only other networks
 // declare: what one network declares must not upgrade another.
-func seenBy(network *v1alpha1.ApplicationNetwork, c *catalog.Catalog) *catalog.Catalog {
+func VisibleTo(network *v1alpha1.ApplicationNetwork, c *catalog.Catalog) *catalog.Catalog {
 	declared := map[string]catalog.Source{}
 	for _, r := range network.Spec.Releases {
 		declared[r.Version] = sourceOf(r)
