@@ -181,7 +181,7 @@ func (a azure) setStatus(ctx context.Context, commit string, s Status) error {
 }
 
 // statuses is where those of a commit are: at the iteration of the pull request
-// whose head it is, whose API is a preview for ever, or at the commit.
+// whose head it is, or at the commit.
 func (a azure) statuses(ctx context.Context, commit string) (path string, query url.Values, err error) {
 	if a.pullRequest == 0 {
 		return a.repository + "/commits/" + commit + "/statuses", version("7.1"), nil
@@ -204,5 +204,5 @@ func (a azure) statuses(ctx context.Context, commit string) (path string, query 
 	if err == nil && id == 0 {
 		err = fmt.Errorf("AzureDevOps: commit %s was never the head of pull request %d", commit, a.pullRequest)
 	}
-	return a.pull(a.pullRequest) + "/iterations/" + strconv.FormatInt(id, 10) + "/statuses", version("7.1-preview.1"), err
+	return a.pull(a.pullRequest) + "/iterations/" + strconv.FormatInt(id, 10) + "/statuses", version("7.1"), err
 }

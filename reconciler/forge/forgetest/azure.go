@@ -156,10 +156,8 @@ func (s *Server) azureStatuses(mux *http.ServeMux, repository string) {
 		in.ID = len(s.statuses)
 		answer(w, http.StatusOK, in)
 	}
-	for at, version := range map[string]string{
-		"/pullRequests/{pr}/iterations/{iteration}/statuses": "7.1-preview.1", "/commits/{sha}/statuses": "7.1",
-	} {
-		s.azureHandle(mux, "GET "+repository+at, version, list)
-		s.azureHandle(mux, "POST "+repository+at, version, create)
+	for _, at := range []string{"/pullRequests/{pr}/iterations/{iteration}/statuses", "/commits/{sha}/statuses"} {
+		s.azureHandle(mux, "GET "+repository+at, "7.1", list)
+		s.azureHandle(mux, "POST "+repository+at, "7.1", create)
 	}
 }
