@@ -35,8 +35,10 @@ func (g gitea) self(ctx context.Context) (account, error) {
 	return user.account(), err
 }
 
+// comments come all at once: the list has no pages, and takes no number of one.
 func (g gitea) comments(ctx context.Context, pullRequest int, visit func(comment)) error {
-	return listIssueComments(ctx, g.wire, g.issue(pullRequest), giteaComments, pullRequest, "limit", 50, visit)
+	_, err := g.do(ctx, listComments(g.issue(pullRequest), giteaComments, pullRequest), issueComments(visit))
+	return err
 }
 
 func (g gitea) create(ctx context.Context, pullRequest int, body string) error {

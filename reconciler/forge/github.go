@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -70,7 +71,7 @@ func (g github) self(ctx context.Context) (account, error) {
 }
 
 func (g github) comments(ctx context.Context, pullRequest int, visit func(comment)) error {
-	return listIssueComments(ctx, g.wire, g.issue(pullRequest), githubComments, pullRequest, "per_page", 100, visit)
+	return g.pages(ctx, listComments(g.issue(pullRequest), githubComments, pullRequest), "per_page", 100, issueComments(visit))
 }
 
 func (g github) create(ctx context.Context, pullRequest int, body string) error {
@@ -106,14 +107,17 @@ type issueComment struct {
 	Body string     `json:"body"`
 }
 
-func listIssueComments(ctx context.Context, w *wire, issue, needs string, pullRequest int, size string, perPage int, visit func(comment)) error {
-	c := call{
+func listComments(issue, needs string, pullRequest int) call {
+	return call{
 		action: fmt.Sprintf("read the comments on pull request %d", pullRequest), needs: needs,
 		method: http.MethodGet, path: issue + "/comments", query: url.Values{}, again: true,
 	}
-	return w.pages(ctx, c, size, perPage, each("", func(i issueComment) {
+}
+
+func issueComments(visit func(comment)) func(io.Reader) error {
+	return each("", func(i issueComment) {
 		visit(comment{id: strconv.FormatInt(i.ID, 10), order: i.ID, author: i.User.account(), body: i.Body})
-	}))
+	})
 }
 
 func createIssueComment(ctx context.Context, w *wire, issue, needs string, pullRequest int, body string) error {

@@ -43,8 +43,11 @@ func (s *Server) github(mux *http.ServeMux, base, size string) {
 			return
 		}
 		comments := s.comments
-		if !gitea { // where the list has no pages
+		switch {
+		case !gitea:
 			comments = page(s, w, r, size, s.comments)
+		case r.URL.RawQuery != "": // the list has no pages
+			s.t.Errorf("%s %s takes no %s", r.Method, r.URL.Path, r.URL.RawQuery)
 		}
 		out := []issueComment{}
 		for _, c := range comments {
