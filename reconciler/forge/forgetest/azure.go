@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode/utf16"
 )
 
 // identity of an account: ids are UUIDs, and upper and lower case are one.
@@ -12,14 +11,26 @@ func identity(a Account) map[string]any {
 	return map[string]any{"id": fmt.Sprintf("2751826F-19f8-451d-989b-%012d", a.ID), "displayName": a.Login, "uniqueName": a.Login + "@acme.invalid"}
 }
 
+// firstComment is the one that begins a thread.
+func firstComment(c Comment) map[string]any {
+	return map[string]any{"id": 1, "parentCommentId": 0, "content": c.Body, "commentType": "text", "isDeleted": false, "author": identity(c.Author)}
+}
+
+func thread(c Comment, replies ...map[string]any) map[string]any {
+	return map[string]any{
+		"id": c.ID, "isDeleted": false, "status": "closed", "properties": map[string]any{},
+		"comments": append([]map[string]any{firstComment(c)}, replies...),
+	}
+}
+
 func (s *Server) azure(mux *http.ServeMux) {
 	const repository = "/acme/{project}/_apis/git/repositories/fleet"
-	s.azureHandle(mux, "GET /acme/_apis/connectionData", "7.1-preview", func(w http.ResponseWriter, _ *http.Request, who Account) {
+	s.azureHandle(mux, "GET /acme/_apis/connectionData", func(w http.ResponseWriter, _ *http.Request, who Account) {
 		user := identity(who)
 		user["id"] = fmt.Sprintf("2751826f-19f8-451d-989b-%012d", who.ID)
 		answer(w, http.StatusOK, map[string]any{"authenticatedUser": user, "authorizedUser": user, "instanceId": "1"})
 	})
-	s.azureHandle(mux, "GET "+repository+"/pullRequests/{pr}/threads", "7.1", func(w http.ResponseWriter, r *http.Request, _ Account) {
+	s.azureHandle(mux, "GET "+repository+"/pullRequests/{pr}/threads", func(w http.ResponseWriter, r *http.Request, _ Account) {
 		if !pullRequest(w, r) {
 			return
 		}
@@ -30,49 +41,39 @@ func (s *Server) azure(mux *http.ServeMux) {
 			{"id": 3, "isDeleted": true, "comments": []map[string]any{}},
 		}
 		for _, c := range s.comments {
-			threads = append(threads, map[string]any{
-				"id": c.ID, "isDeleted": false, "status": "closed", "properties": map[string]any{},
-				"comments": []map[string]any{
-					{"id": 1, "parentCommentId": 0, "content": c.Body, "commentType": "text", "isDeleted": false, "author": identity(c.Author)},
-					{"id": 2, "parentCommentId": 1, "content": c.Body, "commentType": "text", "isDeleted": false, "author": identity(Bot)},
-				},
-			})
+			threads = append(threads, thread(c, map[string]any{
+				"id": 2, "parentCommentId": 1, "content": c.Body, "commentType": "text", "isDeleted": false, "author": identity(Bot),
+			}))
 		}
 		answer(w, http.StatusOK, map[string]any{"value": threads, "count": len(threads)})
 	})
-	s.azureHandle(mux, "POST "+repository+"/pullRequests/{pr}/threads", "7.1", func(w http.ResponseWriter, r *http.Request, who Account) {
-		var in struct {
+	s.azureHandle(mux, "POST "+repository+"/pullRequests/{pr}/threads", func(w http.ResponseWriter, r *http.Request, who Account) {
+		in, ok := body[struct {
 			Comments []struct {
-				Parent  int    `json:"parentCommentId"`
-				Content string `json:"content"`
-				Type    string `json:"commentType"`
-			} `json:"comments"`
-			Status     string         `json:"status"`
-			Properties map[string]any `json:"properties"`
-		}
-		if !s.body(w, r, &in) || !pullRequest(w, r) {
+				Content, CommentType string
+			}
+			Status     string
+			Properties map[string]any
+		}](w, r)
+		if !ok || !pullRequest(w, r) {
 			return
 		}
-		if len(in.Comments) != 1 || in.Comments[0].Type != "text" || in.Status != "closed" || in.Properties["Microsoft.TeamFoundation.Discussion.SupportsMarkdown"] == nil {
+		if len(in.Comments) != 1 || in.Comments[0].CommentType != "text" || in.Status != "closed" || in.Properties["Microsoft.TeamFoundation.Discussion.SupportsMarkdown"] == nil {
 			s.t.Errorf("a thread that is not as it should be: %+v", in)
 		}
-		if body := in.Comments[0].Content; !tooLong(w, body) {
-			answer(w, http.StatusOK, map[string]any{"id": s.say(who, body)})
-		}
+		answer(w, http.StatusOK, thread(Comment{s.say(who, in.Comments[0].Content), who, in.Comments[0].Content}))
 	})
-	s.azureHandle(mux, "PATCH "+repository+"/pullRequests/{pr}/threads/{id}/comments/1", "7.1", func(w http.ResponseWriter, r *http.Request, who Account) {
-		var in struct {
-			Content string `json:"content"`
-		}
-		if !s.body(w, r, &in) || tooLong(w, in.Content) {
+	s.azureHandle(mux, "PATCH "+repository+"/pullRequests/{pr}/threads/{id}/comments/1", func(w http.ResponseWriter, r *http.Request, who Account) {
+		in, ok := body[struct{ Content string }](w, r)
+		if !ok {
 			return
 		}
 		if i, ok := s.find(w, r, who); ok {
 			s.comments[i].Body = in.Content
-			answer(w, http.StatusOK, map[string]any{"id": 1, "content": in.Content})
+			answer(w, http.StatusOK, firstComment(s.comments[i]))
 		}
 	})
-	s.azureHandle(mux, "DELETE "+repository+"/pullRequests/{pr}/threads/{id}/comments/1", "7.1", func(w http.ResponseWriter, r *http.Request, who Account) {
+	s.azureHandle(mux, "DELETE "+repository+"/pullRequests/{pr}/threads/{id}/comments/1", func(w http.ResponseWriter, r *http.Request, who Account) {
 		if i, ok := s.find(w, r, who); ok {
 			s.comments = append(s.comments[:i:i], s.comments[i+1:]...)
 			w.WriteHeader(http.StatusOK)
@@ -81,27 +82,15 @@ func (s *Server) azure(mux *http.ServeMux) {
 	s.azureStatuses(mux, repository)
 }
 
-// azureHandle also checks the version, without which Azure DevOps takes an old one,
-// and the project.
-func (s *Server) azureHandle(mux *http.ServeMux, pattern, version string, do func(http.ResponseWriter, *http.Request, Account)) {
+// azureHandle also checks the project.
+func (s *Server) azureHandle(mux *http.ServeMux, pattern string, do func(http.ResponseWriter, *http.Request, Account)) {
 	s.handle(mux, pattern, func(w http.ResponseWriter, r *http.Request, who Account) {
-		if got := r.URL.Query().Get("api-version"); got != version {
-			s.t.Errorf("%s %s: api-version %q, want %q", r.Method, r.URL.Path, got, version)
-		}
 		if project := r.PathValue("project"); project != "" && project != "Mesh Team" {
 			refuse(w, http.StatusNotFound, "TF200016: The following project does not exist: "+project)
 			return
 		}
 		do(w, r, who)
 	})
-}
-
-func tooLong(w http.ResponseWriter, body string) bool {
-	if len(utf16.Encode([]rune(body))) <= 150_000 {
-		return false
-	}
-	refuse(w, http.StatusBadRequest, "A discussion comment cannot be longer than 150000 characters.\r\nParameter name: comment.Content")
-	return true
 }
 
 type azureStatus struct {
@@ -116,7 +105,7 @@ type azureStatus struct {
 }
 
 func (s *Server) azureStatuses(mux *http.ServeMux, repository string) {
-	s.azureHandle(mux, "GET "+repository+"/pullRequests/{pr}/iterations", "7.1", func(w http.ResponseWriter, r *http.Request, _ Account) {
+	s.azureHandle(mux, "GET "+repository+"/pullRequests/{pr}/iterations", func(w http.ResponseWriter, r *http.Request, _ Account) {
 		if !pullRequest(w, r) {
 			return
 		}
@@ -145,19 +134,16 @@ func (s *Server) azureStatuses(mux *http.ServeMux, repository string) {
 		answer(w, http.StatusOK, map[string]any{"value": out, "count": len(out)})
 	}
 	create := func(w http.ResponseWriter, r *http.Request, _ Account) {
-		var in azureStatus
-		if !s.body(w, r, &in) {
+		in, ok := body[azureStatus](w, r)
+		if !ok {
 			return
-		}
-		if !oneOf(in.State, "pending", "succeeded", "failed", "error") || in.Context.Name == "" || in.ID != 0 {
-			s.t.Errorf("a status that is not as it should be: %+v", in)
 		}
 		s.statuses = append(s.statuses, Status{commit(r), in.Context.Genre + "/" + in.Context.Name, in.State, in.Description, in.URL})
 		in.ID = len(s.statuses)
 		answer(w, http.StatusOK, in)
 	}
 	for _, at := range []string{"/pullRequests/{pr}/iterations/{iteration}/statuses", "/commits/{sha}/statuses"} {
-		s.azureHandle(mux, "GET "+repository+at, "7.1", list)
-		s.azureHandle(mux, "POST "+repository+at, "7.1", create)
+		s.azureHandle(mux, "GET "+repository+at, list)
+		s.azureHandle(mux, "POST "+repository+at, create)
 	}
 }

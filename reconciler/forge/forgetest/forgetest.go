@@ -72,6 +72,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	calls    []string
+	made     map[string]bool // of the contract
 	next     int64
 	comments []Comment
 	statuses []Status
@@ -80,23 +81,22 @@ type Server struct {
 // Start starts a forge, which ends with the test.
 func Start(t testing.TB, kind forge.Kind) *Server {
 	t.Helper()
-	s := &Server{Kind: kind, PageSize: 2, Heads: []string{"3333333333333333333333333333333333333333", Head}, t: t, next: 1000}
+	s := &Server{
+		Kind: kind, PageSize: 2, Heads: []string{"3333333333333333333333333333333333333333", Head}, t: t, next: 1000, made: map[string]bool{},
+	}
 	mux := http.NewServeMux()
 	switch kind {
 	case forge.GitHub:
-		s.github(mux, "/api/v3", "per_page")
+		s.github(mux, "/api/v3")
 	case forge.Gitea:
-		s.github(mux, "/api/v1", "limit")
+		s.github(mux, "/api/v1")
 	case forge.GitLab:
 		s.gitlab(mux)
 	case forge.AzureDevOps:
 		s.azure(mux)
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		t.Errorf("%s has no %s %s", kind, r.Method, r.URL.EscapedPath())
-		refuse(w, http.StatusNotFound, "Not Found")
-	})
-	s.server = httptest.NewTLSServer(s.faulty(mux))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound, "Not Found") })
+	s.server = httptest.NewTLSServer(s.faulty(s.held(mux)))
 	t.Cleanup(s.server.Close)
 	return s
 }
@@ -170,9 +170,10 @@ func (s *Server) Writes() []string {
 	})
 }
 
-// faulty counts calls and lets faults happen.
+// faulty counts calls, holds them against the contract, and lets faults happen.
 func (s *Server) faulty(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.hold(r)
 		s.mu.Lock()
 		s.calls = append(s.calls, r.Method+" "+r.URL.EscapedPath())
 		n := len(s.calls)
@@ -189,11 +190,7 @@ func (s *Server) faulty(next http.Handler) http.Handler {
 		if s.After(w, r, n) {
 			return
 		}
-		for name, values := range kept.Header() {
-			w.Header()[name] = values
-		}
-		w.WriteHeader(kept.Code)
-		_, _ = w.Write(kept.Body.Bytes())
+		copyAnswer(w, kept)
 	})
 }
 
@@ -229,17 +226,14 @@ func (s *Server) who(r *http.Request) (Account, bool) {
 	return Account{}, false
 }
 
-// body reads a request's JSON, whose fields must all be known.
-func (s *Server) body(w http.ResponseWriter, r *http.Request, into any) bool {
-	d := json.NewDecoder(r.Body)
-	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if err != nil || r.Header.Get("Content-Type") != "application/json" {
-		s.t.Errorf("%s %s: body of type %q: %v", r.Method, r.URL.Path, r.Header.Get("Content-Type"), err)
+// body reads a request's JSON.
+func body[T any](w http.ResponseWriter, r *http.Request) (T, bool) {
+	var in T
+	if json.NewDecoder(r.Body).Decode(&in) != nil {
 		refuse(w, http.StatusBadRequest, "Problems parsing JSON")
-		return false
+		return in, false
 	}
-	return true
+	return in, true
 }
 
 // pullRequest says whether the pull request in the path is the one that is there.
@@ -267,11 +261,10 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request, who Account) (int,
 }
 
 // page cuts a list to the page that is asked for, and links to the next one.
-func page[T any](s *Server, w http.ResponseWriter, r *http.Request, size string, all []T) []T {
-	n, err := strconv.Atoi(r.URL.Query().Get("page"))
-	if asked, sizeErr := strconv.Atoi(r.URL.Query().Get(size)); err != nil || sizeErr != nil || n < 1 || asked < 1 {
-		s.t.Errorf("%s %s: no page or %s: %s", r.Method, r.URL.Path, size, r.URL.RawQuery)
-		return nil
+func page[T any](s *Server, w http.ResponseWriter, r *http.Request, all []T) []T {
+	n := 1
+	if asked, err := strconv.Atoi(r.URL.Query().Get("page")); err == nil {
+		n = max(1, asked)
 	}
 	from := min((n-1)*s.PageSize, len(all))
 	to := min(n*s.PageSize, len(all))
@@ -300,5 +293,5 @@ func answer(w http.ResponseWriter, code int, body any) {
 }
 
 func refuse(w http.ResponseWriter, code int, message string) {
-	answer(w, code, map[string]string{"message": message, "documentation_url": "https://docs.invalid/"})
+	answer(w, code, map[string]string{"message": message})
 }

@@ -3,7 +3,6 @@ package forgetest
 import (
 	"net/http"
 	"time"
-	"unicode/utf8"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/forge"
 )
@@ -11,10 +10,9 @@ import (
 type user struct {
 	Login string `json:"login"`
 	ID    int64  `json:"id"`
-	Type  string `json:"type"`
 }
 
-func githubUser(a Account) user { return user{a.Login, a.ID, "User"} }
+func userOf(a Account) user { return user{a.Login, a.ID} }
 
 type issueComment struct {
 	ID      int64     `json:"id"`
@@ -22,10 +20,15 @@ type issueComment struct {
 	Body    string    `json:"body"`
 	User    user      `json:"user"`
 	Created time.Time `json:"created_at"`
+	Updated time.Time `json:"updated_at"`
+}
+
+func rendered(c Comment) issueComment {
+	return issueComment{c.ID, "https://forge.invalid/", c.Body, userOf(c.Author), time.Unix(0, 0), time.Unix(0, 0)}
 }
 
 // github serves GitHub's API, and Gitea's, which differs where it says so.
-func (s *Server) github(mux *http.ServeMux, base, size string) {
+func (s *Server) github(mux *http.ServeMux, base string) {
 	repository := base + "/repos/acme/fleet"
 	gitea := s.Kind == forge.Gitea
 	s.handle(mux, "GET "+base+"/user", func(w http.ResponseWriter, _ *http.Request, who Account) {
@@ -33,7 +36,7 @@ func (s *Server) github(mux *http.ServeMux, base, size string) {
 			refuse(w, http.StatusForbidden, "Resource not accessible by integration")
 			return
 		}
-		answer(w, http.StatusOK, githubUser(who))
+		answer(w, http.StatusOK, userOf(who))
 	})
 	if !gitea {
 		s.graphql(mux)
@@ -43,29 +46,25 @@ func (s *Server) github(mux *http.ServeMux, base, size string) {
 			return
 		}
 		comments := s.comments
-		switch {
-		case !gitea:
-			comments = page(s, w, r, size, s.comments)
-		case r.URL.RawQuery != "": // the list has no pages
-			s.t.Errorf("%s %s takes no %s", r.Method, r.URL.Path, r.URL.RawQuery)
+		if !gitea { // where the list has no pages
+			comments = page(s, w, r, s.comments)
 		}
 		out := []issueComment{}
 		for _, c := range comments {
-			out = append(out, issueComment{c.ID, "https://forge.invalid/", c.Body, githubUser(c.Author), time.Unix(0, 0)})
+			out = append(out, rendered(c))
 		}
 		answer(w, http.StatusOK, out)
 	})
 	s.handle(mux, "POST "+repository+"/issues/{pr}/comments", func(w http.ResponseWriter, r *http.Request, who Account) {
-		if body, ok := s.githubBody(w, r); ok && pullRequest(w, r) {
-			id := s.say(who, body)
-			answer(w, http.StatusCreated, issueComment{id, "https://forge.invalid/", body, githubUser(who), time.Unix(0, 0)})
+		if in, ok := body[said](w, r); ok && pullRequest(w, r) {
+			answer(w, http.StatusCreated, rendered(Comment{s.say(who, in.Body), who, in.Body}))
 		}
 	})
 	s.handle(mux, "PATCH "+repository+"/issues/comments/{id}", func(w http.ResponseWriter, r *http.Request, who Account) {
-		if body, ok := s.githubBody(w, r); ok {
+		if in, ok := body[said](w, r); ok {
 			if i, ok := s.find(w, r, who); ok {
-				s.comments[i].Body = body
-				answer(w, http.StatusOK, issueComment{s.comments[i].ID, "https://forge.invalid/", body, githubUser(who), time.Unix(0, 0)})
+				s.comments[i].Body = in.Body
+				answer(w, http.StatusOK, rendered(s.comments[i]))
 			}
 		}
 	})
@@ -75,16 +74,14 @@ func (s *Server) github(mux *http.ServeMux, base, size string) {
 			w.WriteHeader(http.StatusNoContent)
 		}
 	})
-	s.githubStatuses(mux, repository, size, gitea)
+	s.githubStatuses(mux, repository, gitea)
 }
 
 // graphql knows the viewer and nothing else.
 func (s *Server) graphql(mux *http.ServeMux) {
 	s.handle(mux, "POST /api/graphql", func(w http.ResponseWriter, r *http.Request, who Account) {
-		var query struct {
-			Query string `json:"query"`
-		}
-		if !s.body(w, r, &query) {
+		query, ok := body[struct{ Query string }](w, r)
+		if !ok {
 			return
 		}
 		if query.Query != "{viewer{login databaseId}}" {
@@ -94,21 +91,10 @@ func (s *Server) graphql(mux *http.ServeMux) {
 	})
 }
 
-func (s *Server) githubBody(w http.ResponseWriter, r *http.Request) (string, bool) {
-	var comment struct {
-		Body string `json:"body"`
-	}
-	if !s.body(w, r, &comment) {
-		return "", false
-	}
-	if utf8.RuneCountInString(comment.Body) > 65536 {
-		refuse(w, http.StatusUnprocessableEntity, "Validation Failed: body is too long (maximum is 65536 characters)")
-		return "", false
-	}
-	return comment.Body, true
-}
+// said is a comment as it is written, on GitHub, Gitea and GitLab.
+type said struct{ Body string }
 
-func (s *Server) githubStatuses(mux *http.ServeMux, repository, size string, gitea bool) {
+func (s *Server) githubStatuses(mux *http.ServeMux, repository string, gitea bool) {
 	render := func(each Status) map[string]any {
 		out := map[string]any{"id": 1, "context": each.Context, "description": each.Description, "target_url": each.URL}
 		if each.URL == "" && !gitea {
@@ -122,7 +108,7 @@ func (s *Server) githubStatuses(mux *http.ServeMux, repository, size string, git
 		if gitea { // where no status is null
 			statuses = nil
 		}
-		for _, each := range page(s, w, r, size, s.latest(r.PathValue("sha"))) {
+		for _, each := range page(s, w, r, s.latest(r.PathValue("sha"))) {
 			statuses = append(statuses, render(each))
 		}
 		// Fields around the list, before and behind it, as they come.
@@ -131,34 +117,21 @@ func (s *Server) githubStatuses(mux *http.ServeMux, repository, size string, git
 			Sub       map[string]any   `json:"repository"`
 			State     string           `json:"state"`
 			Statuses  []map[string]any `json:"statuses"`
+			SHA       string           `json:"sha"`
 			Total     int              `json:"total_count"`
-		}{"https://forge.invalid/", map[string]any{"statuses": []int{1}}, "pending", statuses, len(statuses)})
+			URL       string           `json:"url"`
+		}{"https://forge.invalid/", map[string]any{"statuses": []int{1}}, "pending", statuses, r.PathValue("sha"), len(statuses), "https://forge.invalid/"})
 	})
 	s.handle(mux, "POST "+repository+"/statuses/{sha}", func(w http.ResponseWriter, r *http.Request, _ Account) {
-		var in struct {
-			State       string `json:"state"`
-			Context     string `json:"context"`
-			Description string `json:"description"`
-			URL         string `json:"target_url"`
-		}
-		if !s.body(w, r, &in) {
-			return
-		}
-		if !gitea && utf8.RuneCountInString(in.Description) > 140 || !oneOf(in.State, "pending", "success", "failure", "error") {
-			refuse(w, http.StatusUnprocessableEntity, "Validation Failed")
+		in, ok := body[struct {
+			State, Context, Description string
+			URL                         string `json:"target_url"`
+		}](w, r)
+		if !ok {
 			return
 		}
 		status := Status{r.PathValue("sha"), in.Context, in.State, in.Description, in.URL}
 		s.statuses = append(s.statuses, status)
 		answer(w, http.StatusCreated, render(status))
 	})
-}
-
-func oneOf(word string, words ...string) bool {
-	for _, each := range words {
-		if word == each {
-			return true
-		}
-	}
-	return false
 }
