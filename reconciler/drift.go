@@ -94,7 +94,7 @@ func (l *driftLog) take(result apply.Result, repeat bool, now time.Time) []note 
 			if !known || before.By != change.By || !before.At.Equal(change.At) {
 				notes = append(notes, note{reason: ReasonDriftReported, message: fmt.Sprintf("%s %s; left so, as the fleet says", change.Subject, whatOthersDid(change)), warning: true})
 			}
-		case repeat && (change.Action == apply.Created || change.Action == apply.Configured):
+		case repeat && change.Corrected():
 			notes = append(notes, l.corrected(change, now)...)
 		}
 	}
@@ -159,7 +159,7 @@ func (r *report) drifted(c *connection, result apply.Result, w work) {
 	drift := was.DeepCopy()
 	drift.Reported, drift.Contested = reported, contested
 	for _, change := range result.Changes {
-		if w.repeat && (change.Action == apply.Created || change.Action == apply.Configured) {
+		if w.repeat && change.Corrected() {
 			at := metav1.NewTime(now)
 			drift.Corrected++
 			drift.LastCorrected, drift.LastObject = &at, change.Subject.String()

@@ -255,6 +255,9 @@ func (d *delivery) one(ctx context.Context, w wanted, step step) *sight {
 			return d.left(s)
 		}
 	}
+	if w.anew && s.seen != nil && s.seen.content {
+		return d.takeOut(ctx, a, s)
+	}
 	applied, created, err := d.write(ctx, a)
 	if err == nil {
 		applied, err = d.strip(ctx, a, applied)
@@ -422,6 +425,23 @@ func (d *delivery) joins(s Subject) {
 // back, or not now.
 func (d *delivery) leaves(s situation) bool {
 	return applied(s) && (s.want.report || d.hold(s.want.Subject))
+}
+
+// takeOut deletes an edited object that is to come anew with another set. Beside an
+// Apply under way it is left to the call after that.
+func (d *delivery) takeOut(ctx context.Context, a attempt, s situation) *sight {
+	if d.options.Meanwhile {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.deferred = append(d.deferred, a.Subject)
+		return nil
+	}
+	if err := d.clear(ctx, a); err != nil {
+		return d.fail(a.Subject, a.stage, "delete", err)
+	}
+	d.target.forget(a.Subject)
+	d.done(s.want, Change{Action: Deleted, By: s.seen.by, At: s.seen.at, Content: true}, &sight{})
+	return nil
 }
 
 // left records a difference that is left.

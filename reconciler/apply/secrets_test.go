@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/isthmus-mesh/isthmus/reconciler/member"
 )
@@ -154,6 +155,66 @@ func TestStrayEntryOfACA(t *testing.T) {
 }
 
 // Once istiod mounts its CA, none is left in a Secret, whoever made it.
+// TestEditedObjectComesAnew: one that is read by whoever does not take an edit that is
+// put back goes in place of that, with Apply as with Correct, and beside another Apply
+// it waits; labels are put back; the next set brings it.
+func TestEditedObjectComesAnew(t *testing.T) {
+	t.Parallel()
+	m, _ := connected(t)
+	target, set := NewTarget(m), small(t, "anew")
+	set.Anew = func(s Subject) bool { return s.Name == caSecret }
+	mustApply(t, target, set)
+	its := subject("v1", "Secret", "anew-system", caSecret)
+	edit := func(text string) { patch(t, m, "v1", "Secret", "anew-system", caSecret, text) }
+	is := func() types.UID {
+		o, err := get(m, "v1", "Secret", "anew-system", caSecret)
+		if err != nil {
+			return ""
+		}
+		return o.GetUID()
+	}
+	change := func(result Result, err error) Change {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := slices.IndexFunc(result.Changes, func(c Change) bool { return c.Subject.key() == its.key() })
+		if at < 0 {
+			return Change{}
+		}
+		return result.Changes[at]
+	}
+	correct := func(o Options) (Result, error) {
+		return Correct(context.Background(), target, set, []Subject{its}, o)
+	}
+	before := is()
+	edit(`{"metadata":{"labels":{"isthmus.dev/component":"mine"}}}`)
+	if got := change(correct(Options{})); got.Action != Configured || got.Content || is() != before {
+		t.Errorf("a label: %+v", got)
+	}
+	for name, call := range map[string]func() (Result, error){
+		"Correct": func() (Result, error) { return correct(Options{}) },
+		"Apply":   func() (Result, error) { return Apply(context.Background(), target, set, quick) },
+		"Apply of a new process": func() (Result, error) {
+			target = NewTarget(m)
+			return Apply(context.Background(), target, set, quick)
+		},
+	} {
+		before := is()
+		edit(`{"data":{"ca-key.pem":"bWluZQ=="}}`)
+		result, err := correct(Options{Meanwhile: true})
+		if got := change(result, err); got.Action != "" || len(result.Deferred) != 1 || is() != before {
+			t.Errorf("%s: beside another one: %+v, deferred %v", name, got, result.Deferred)
+		}
+		if got := change(call()); got.Action != Deleted || !got.Content || got.By == "" || !got.Corrected() || is() != "" {
+			t.Errorf("%s: %+v, there is still %q", name, got, is())
+		}
+		if got := change(Apply(context.Background(), target, set, quick)); got.Action != Created || is() == before || is() == "" {
+			t.Errorf("%s: the next one: %+v", name, got)
+		}
+	}
+}
+
 func TestMountedCALeavesNoSecret(t *testing.T) {
 	t.Parallel()
 	m, _ := connected(t)

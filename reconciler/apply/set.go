@@ -50,6 +50,10 @@ type Set struct {
 	MountedCA bool
 	// Drift says what becomes of differences that others made.
 	Drift Drift
+	// Anew tells of objects that whoever reads them does not get by an edit: one of which
+	// others have edited the content is deleted, and left to the next set to bring. Nil
+	// for none.
+	Anew func(Subject) bool
 	// Adopt takes over objects that were there before us, in place of refusing
 	// with the reason [NotOurs].
 	Adopt bool

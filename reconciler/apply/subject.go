@@ -86,8 +86,14 @@ type Change struct {
 	// Trust: it is a Secret of the set, such as cacerts.
 	Trust bool
 	// Content: of an object that was put back, somebody else had changed or added more
-	// than labels and annotations. What was only removed does not show.
+	// than labels and annotations. What was only removed does not show. One that is
+	// Deleted for it comes anew, see [Set.Anew].
 	Content bool
+}
+
+// Corrected tells whether a set that had been applied before had to be seen to.
+func (c Change) Corrected() bool {
+	return c.Action == Created || c.Action == Configured || c.Action == Deleted && c.Content
 }
 
 // Waiting is an object that is not yet what it should become.

@@ -73,6 +73,8 @@ type wanted struct {
 	trust bool
 	// report: what others change is reported and left.
 	report bool
+	// anew: when others have edited it, it is deleted, and comes with another set.
+	anew bool
 	// others are the rules about fields that others may take.
 	others []OthersField
 }
@@ -116,6 +118,7 @@ func prepare(set Set, key []byte) ([]wanted, error) {
 	for _, o := range set.Secrets {
 		all = append(all, wanted{
 			Subject: SubjectOf(o), stage: bundle.StageControlPlane, wave: waveSecrets, object: labelled(o, set.Network), trust: true,
+			anew: set.Anew != nil && set.Anew(SubjectOf(o)),
 		})
 	}
 	if err := checkSubjects(all, set.SystemNamespace); err != nil {
