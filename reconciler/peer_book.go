@@ -63,7 +63,7 @@ type held struct {
 	// foreign says whose Secret is in its place; empty for nobody's.
 	foreign string
 	// replaces says that another kubeconfig has to go from the member first, and gone
-	// when it had: istiod may lose a peer's gateways by one that is replaced.
+	// when it had: istiod may lose a peer's gateways by one that is replaced in place.
 	replaces bool
 	gone     time.Time
 }
@@ -123,13 +123,13 @@ func recordOf(m *v1alpha1.Member, peer string) *v1alpha1.PeerCredentialStatus {
 	return pairOfStatus(m, peer).Credential
 }
 
-// made takes a new credential.
-func (b *peerBook) made(c peering.Credential, now time.Time) {
+// made takes a new credential; void says that what was there may not stay until then.
+func (b *peerBook) made(c peering.Credential, void bool, now time.Time) {
 	record := c.Status()
 	before, had := b.held[c.Peer]
 	b.held[c.Peer] = held{
 		credential: &c, digest: record.Digest, known: record,
-		replaces: had && (before.replaces || before.credential == nil || !before.credential.First.Equal(c.First)),
+		replaces: had && (void || before.replaces || before.credential == nil || !before.credential.First.Equal(c.First)),
 	}
 	delete(b.tries, c.Peer)
 	delete(b.void, c.Peer)

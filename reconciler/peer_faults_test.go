@@ -517,32 +517,67 @@ func TestReplacedKubeconfigGoesFirst(t *testing.T) {
 	}
 }
 
-// TestEditedKubeconfigComesAnew: putting it back is not enough for istiod.
+// TestEditedKubeconfigComesAnew: it was taken away for its edit, and comes back when
+// istiod has let go of it, or had the time to. What is not an edit of it does nothing.
 func TestEditedKubeconfigComesAnew(t *testing.T) {
 	t.Parallel()
 	w, east := settledWorld(t)
-	of := func(name string, action apply.Action) apply.Change {
-		return apply.Change{Subject: apply.Subject{Version: "v1", Kind: "Secret", Name: name}, Action: action}
+	of := func(name string, action apply.Action, content bool) []apply.Change {
+		return []apply.Change{{Subject: apply.Subject{Version: "v1", Kind: "Secret", Name: name}, Action: action, Content: content}}
 	}
-	w.c.peers.changed([]apply.Change{of("istio-remote-secret-east", apply.Created), of(v1alpha1.PeerTokens, apply.Configured)})
-	if p := w.look(); p.all[0].live == nil {
-		t.Fatal("one that was deleted, or other tokens, have it go")
+	for reason, changes := range map[string][]apply.Change{
+		"one that was deleted":            of("istio-remote-secret-east", apply.Created, false),
+		"one whose labels were edited":    of("istio-remote-secret-east", apply.Configured, false),
+		"one that left the set":           of("istio-remote-secret-east", apply.Deleted, false),
+		"tokens that somebody has edited": of(v1alpha1.PeerTokens, apply.Configured, true),
+	} {
+		w.c.peers.changed(changes)
+		if p := w.look(); p.all[0].live == nil {
+			t.Errorf("%s goes", reason)
+		}
 	}
-	w.c.peers.changed([]apply.Change{of("istio-remote-secret-east", apply.Configured)})
-	if p := w.look(); p.all[0].live == nil {
-		t.Error("one whose labels were edited goes")
+	set := w.look().in(apply.Set{Mesh: peerMesh})
+	for name, want := range map[string]bool{"istio-remote-secret-east": true, v1alpha1.PeerTokens: false, "isthmus-peer-east": false} {
+		if got := set.Anew(apply.Subject{Version: "v1", Kind: "Secret", Namespace: peerMesh.SystemNamespace, Name: name}); got != want {
+			t.Errorf("%s comes anew when it was edited: %t", name, got)
+		}
 	}
-	edited := of("istio-remote-secret-east", apply.Configured)
-	edited.Content = true
-	w.c.peers.changed([]apply.Change{edited})
+	w.c.peers.changed(of("istio-remote-secret-east", apply.Deleted, true))
 	if p := w.look(); p.all[0].live != nil || p.all[0].verdict.Mint || w.r.makeRoom(t.Context(), w.c, p) != peersFirst {
-		t.Error("it does not go first")
+		t.Error("it comes back before istiod has let go of it")
 	}
 	now := time.Now().Add(roomPatience)
 	w.r.now = func() time.Time { return now }
 	w.r.makeRoom(t.Context(), w.c, w.look())
 	if p := w.look(); p.all[0].live == nil || east.tokens != 1 {
 		t.Errorf("it does not come back; %d tokens", east.tokens)
+	}
+}
+
+// TestCredentialThatCameUnnoticed: a delivery may have written a credential, and fail
+// without an answer to that. Istiod is asked then though all was well a minute ago, and
+// once.
+func TestCredentialThatCameUnnoticed(t *testing.T) {
+	t.Parallel()
+	w, _ := settledWorld(t)
+	asked := func() bool {
+		before := w.c.peers.sight.next
+		w.r.watchPeers(t.Context(), w.c, w.m, apply.Set{Mesh: peerMesh}, w.look())
+		return !w.c.peers.sight.next.Equal(before)
+	}
+	w.c.peers.sight.begun = true
+	w.c.peers.sight.settled(time.Now(), peersEvery) // of the other peers
+	if !asked() {
+		t.Error("istiod is not asked about it")
+	}
+	if asked() {
+		t.Error("istiod is asked again at once")
+	}
+	known := &w.m.Status.Discovery.Peers[0]
+	known.State, w.c.peers.sight.peers = v1alpha1.PeerSynced, nil
+	w.c.peers.sight.settled(time.Now(), peersEvery)
+	if asked() {
+		t.Error("istiod is asked about what the hub says it reads")
 	}
 }
 

@@ -75,7 +75,7 @@ func (r *memberReconciler) mint(ctx context.Context, c *connection, m *v1alpha1.
 		name := result.pair.want.Name
 		switch {
 		case result.credential != nil:
-			c.peers.made(*result.credential, r.now())
+			c.peers.made(*result.credential, !result.pair.verdict.Usable, r.now())
 			wait = soon
 		case result.kept:
 			r.endpoints.forget(client.ObjectKeyFromObject(result.pair.peer)) // with the clock

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -192,6 +193,11 @@ func (p *pairs) in(set apply.Set) apply.Set {
 		secrets = append(secrets, p.labelled(anchor))
 	}
 	set.Secrets = secrets
+	// After two changes of a kubeconfig in a row, such as an edit that is put back, istiod
+	// (1.30.4 and 1.31.0) loses the peer, and hangs for good when the Secret goes.
+	set.Anew = func(s apply.Subject) bool {
+		return s.Kind == "Secret" && s.Namespace == p.mesh.SystemNamespace && strings.HasPrefix(s.Name, peering.SecretPrefix)
+	}
 	return set
 }
 
@@ -273,7 +279,8 @@ func anchorsOf(m *v1alpha1.Member, readers []*v1alpha1.Member, credentials v1alp
 			names[old.Name] = true
 			if old.Name != current && anchorIn(known) == current {
 				// Where istiod is slow to take the new token up, another look costs nothing.
-				wait = sooner(wait, max(known.Credential.IssuedAt.Add(peering.Grace).Sub(now), peersLongest))
+				used := cmp.Or(known.Credential.AnchorInUseSince, stamp(now))
+				wait = sooner(wait, max(used.Add(peering.Grace).Sub(now), peersLongest))
 			}
 		}
 	}
@@ -304,11 +311,14 @@ func anchorIn(known v1alpha1.PeerStatus) string {
 	return known.Credential.Anchor
 }
 
-// readsWith tells whether all istiods of a reader read a peer, and have had a token
-// that is bound to an anchor for long enough to use it.
+// readsWith tells whether all istiods of a reader read a peer, and have had tokens
+// that are bound to an anchor for long enough to use one. It is not the age of the
+// token that counts: one that is replaced more often than that would keep old anchors
+// for ever.
 func readsWith(reader *v1alpha1.Member, peer, anchor string, now time.Time) bool {
 	known := pairOfStatus(reader, peer)
-	return known.State == v1alpha1.PeerSynced && anchorIn(known) == anchor && now.Sub(known.Credential.IssuedAt.Time) >= peering.Grace
+	return known.State == v1alpha1.PeerSynced && anchorIn(known) == anchor &&
+		known.Credential.AnchorInUseSince != nil && now.Sub(known.Credential.AnchorInUseSince.Time) >= peering.Grace
 }
 
 // endpointAge is how long a peer is believed to be where it was.

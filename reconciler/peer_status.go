@@ -43,7 +43,9 @@ func (r *report) discovered(c *connection, p *pairs, delivered, waiting bool, no
 	}
 	next.Peers = nil
 	for _, one := range p.all {
-		next.Peers = append(next.Peers, one.status(delivered, c.peers.sight.peers[one.want.Name]))
+		is := one.status(delivered, c.peers.sight.peers[one.want.Name])
+		is.Credential = withAnchorInUse(is, one.known, now)
+		next.Peers = append(next.Peers, is)
 	}
 	if delivered {
 		next.Account, next.Anchors = keptFor(c.target.Delivered(), c.mesh)
@@ -111,6 +113,20 @@ func (one *pair) status(delivered bool, seen seenPeer) v1alpha1.PeerStatus {
 	}
 	if one.trouble != nil && out.State == v1alpha1.PeerSynced {
 		return say(v1alpha1.PeerSynced, one.trouble.reason, fmt.Sprintf("its credential is to be replaced (%s) and works still: %s", one.verdict.Reason, one.trouble.message))
+	}
+	return out
+}
+
+// withAnchorInUse is the credential of a pair with the time since which its anchor is in
+// use: what it was, or now where istiod reads the peer.
+func withAnchorInUse(is, was v1alpha1.PeerStatus, now time.Time) *v1alpha1.PeerCredentialStatus {
+	out := is.Credential.DeepCopy()
+	switch {
+	case out == nil || out.Anchor == "":
+	case anchorIn(was) == out.Anchor && was.Credential.AnchorInUseSince != nil:
+		out.AnchorInUseSince = was.Credential.AnchorInUseSince
+	case is.State == v1alpha1.PeerSynced:
+		out.AnchorInUseSince = stamp(now)
 	}
 	return out
 }

@@ -48,6 +48,9 @@ const (
 	restartPatience, restartEvery = 5 * time.Minute, time.Hour
 	// roomPatience is how long istiods have to let go of a peer.
 	roomPatience = 30 * time.Second
+	// listPatience is how long istiod has to list a peer, before it is restarted: it
+	// lists what it has not read yet, too, unless it has stopped looking at Secrets.
+	listPatience = time.Minute
 )
 
 // peerSight is what a member's istiods have said of its peers. The zero value asks at
@@ -66,14 +69,16 @@ type seenPeer struct {
 	// digest of the credential that it is about, and since when it is not read.
 	digest string
 	unread time.Time
+	// unlisted: an istiod does not even say that it tries.
+	unlisted bool
 	// tried is when the credential was tried; readable that it then worked.
 	tried    time.Time
 	readable bool
 }
 
 // changed takes what a delivery did: a change of istiod, or of what it reads its
-// peers with, is to be seen soon. Of a kubeconfig that was edited and put back istiod may
-// go by what it had from before: it gets the kubeconfig anew. Labels are not in it.
+// peers with, is to be seen soon. A kubeconfig that was edited was taken away, see
+// [pairs.in], and comes back once istiod has let go of it. Labels are not in it.
 func (b *peerBook) changed(changes []apply.Change) {
 	s := &b.sight
 	for _, change := range changes {
@@ -88,7 +93,7 @@ func (b *peerBook) changed(changes []apply.Change) {
 			continue
 		}
 		delete(s.peers, peer)
-		if held, ok := b.held[peer]; ok && change.Action == apply.Configured && change.Content {
+		if held, ok := b.held[peer]; ok && change.Action == apply.Deleted && change.Content {
 			held.replaces, held.gone = true, time.Time{}
 			b.held[peer] = held
 		}
@@ -110,6 +115,10 @@ func (r *memberReconciler) watchPeers(ctx context.Context, c *connection, m *v1a
 		sight.next = now.Add(rand.N(peersEvery)) //nolint:gosec // G404: no secret.
 	}
 	sight.begun = true
+	if slices.ContainsFunc(read, func(one *pair) bool { return !one.wasSynced() && sight.peers[one.want.Name].digest != one.facts.Digest }) {
+		// It may have come by a delivery that did not learn that it had brought it.
+		sight.pace = pace{}
+	}
 	looked := sight.due(now)
 	if looked {
 		r.askPeers(ctx, c, read)
@@ -181,7 +190,7 @@ func judgeRead(replicas []istiod.Replica, err error, peer, namespace, server str
 		}
 		at := slices.IndexFunc(replica.Clusters, func(c istiod.Cluster) bool { return c.ID == peer })
 		if at < 0 {
-			out = seenPeer{state: v1alpha1.PeerSyncing, reason: reasonSyncing, message: replica.Pod + " does not read it yet"}
+			out = seenPeer{state: v1alpha1.PeerSyncing, reason: reasonSyncing, message: replica.Pod + " does not read it yet", unlisted: true}
 			continue
 		}
 		switch found := replica.Clusters[at]; {
@@ -192,7 +201,7 @@ func judgeRead(replicas []istiod.Replica, err error, peer, namespace, server str
 			return seenPeer{state: v1alpha1.PeerFailed, reason: reasonIstiodUnread,
 				message: fmt.Sprintf("%s cannot read its API server at %s: let the pods of istiod reach that address, or set its spec.cluster.peerEndpoint to one that they reach", replica.Pod, server)}
 		case found.SyncStatus != istiod.Synced:
-			out = seenPeer{state: v1alpha1.PeerSyncing, reason: reasonSyncing, message: replica.Pod + " is reading it"}
+			out = seenPeer{state: v1alpha1.PeerSyncing, reason: reasonSyncing, message: replica.Pod + " is reading it", unlisted: out.unlisted}
 		}
 	}
 	return out
@@ -329,7 +338,11 @@ func (one *pair) restartDue(seen seenPeer, now time.Time) bool {
 	if one.verdict.Mint {
 		return false // another token comes first
 	}
-	return seen.readable && !seen.unread.IsZero() && now.Sub(seen.unread) >= restartPatience
+	patience := restartPatience
+	if seen.unlisted {
+		patience = listPatience
+	}
+	return seen.readable && !seen.unread.IsZero() && now.Sub(seen.unread) >= patience
 }
 
 // makeRoom has another kubeconfig for a peer delivered once istiods have let go of the

@@ -128,6 +128,36 @@ func TestPairStatus(t *testing.T) {
 	}
 }
 
+// TestAnchorInUseSince: from when istiod first read the peer by it, however often its
+// tokens are replaced.
+func TestAnchorInUseSince(t *testing.T) {
+	t.Parallel()
+	at := func(state v1alpha1.PeerState, anchor string, since *metav1.Time) v1alpha1.PeerStatus {
+		return v1alpha1.PeerStatus{Name: "east", State: state, Credential: &v1alpha1.PeerCredentialStatus{Anchor: anchor, AnchorInUseSince: since}}
+	}
+	const first, second = "isthmus-peer-west", "isthmus-peer-west.1000"
+	long, now := stamp(peerNow.Add(-time.Hour)), stamp(peerNow)
+	for _, tt := range []struct {
+		reason  string
+		is, was v1alpha1.PeerStatus
+		want    *metav1.Time
+	}{
+		{"it was not read yet", at(v1alpha1.PeerSyncing, first, nil), v1alpha1.PeerStatus{}, nil},
+		{"it is read", at(v1alpha1.PeerSynced, first, nil), at(v1alpha1.PeerSyncing, first, nil), now},
+		{"another token by it", at(v1alpha1.PeerSynced, first, nil), at(v1alpha1.PeerSynced, first, long), long},
+		{"it is not read just now", at(v1alpha1.PeerFailed, first, nil), at(v1alpha1.PeerSynced, first, long), long},
+		{"another anchor", at(v1alpha1.PeerSynced, second, nil), at(v1alpha1.PeerSynced, first, long), now},
+		{"another anchor, not read yet", at(v1alpha1.PeerSyncing, second, nil), at(v1alpha1.PeerSynced, first, long), nil},
+	} {
+		if got := withAnchorInUse(tt.is, tt.was, peerNow); !got.AnchorInUseSince.Equal(tt.want) {
+			t.Errorf("%s: %v", tt.reason, got.AnchorInUseSince)
+		}
+	}
+	if got := withAnchorInUse(v1alpha1.PeerStatus{}, at(v1alpha1.PeerSynced, first, long), peerNow); got != nil {
+		t.Errorf("no credential: %+v", got)
+	}
+}
+
 func TestJudgeRead(t *testing.T) {
 	t.Parallel()
 	own := istiod.Cluster{ID: "west", SyncStatus: istiod.Synced}
@@ -170,6 +200,8 @@ func TestRestartDue(t *testing.T) {
 		{"another token", func(one *pair) { one.known.Credential = credentialFor(t, "east", peerNow).Status() }, seenPeer{state: v1alpha1.PeerSynced}, false},
 		{"not read for long, though it can be", func(*pair) {}, stuck, true},
 		{"not for so long", func(*pair) {}, seenPeer{unread: stuck.unread.Add(time.Second), readable: true}, false},
+		{"it does not even try", func(*pair) {}, seenPeer{unread: peerNow.Add(-listPatience), readable: true, unlisted: true}, true},
+		{"it does not try yet", func(*pair) {}, seenPeer{unread: peerNow.Add(time.Second - listPatience), readable: true, unlisted: true}, false},
 		{"it cannot be read", func(*pair) {}, seenPeer{unread: stuck.unread}, false},
 		{"another token comes first", func(one *pair) { one.verdict.Mint = true }, stuck, false},
 	} {
@@ -221,9 +253,11 @@ func TestAnchorsOf(t *testing.T) {
 		m := aMember("prod", name)
 		m.Status.ClusterUID = name
 		m.Status.Discovery = &v1alpha1.DiscoveryStatus{Peers: []v1alpha1.PeerStatus{{Name: "east", State: state,
-			Credential: &v1alpha1.PeerCredentialStatus{Anchor: anchor, IssuedAt: metav1.NewTime(peerNow.Add(-age))}}}}
+			Credential: &v1alpha1.PeerCredentialStatus{Anchor: anchor, IssuedAt: metav1.NewTime(peerNow.Add(-time.Minute)), AnchorInUseSince: stamp(peerNow.Add(-age))}}}}
 		return &m
 	}
+	unread := since("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000", 0)
+	unread.Status.Discovery.Peers[0].Credential.AnchorInUseSince = nil
 	reader := func(name string, state v1alpha1.PeerState, anchor string) *v1alpha1.Member {
 		return since(name, state, anchor, peering.Grace)
 	}
@@ -247,7 +281,9 @@ func TestAnchorsOf(t *testing.T) {
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}, peersLongest},
 		{"and until the new token is in use", []*v1alpha1.Member{since("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000", peering.Grace-left)}, &before,
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}, left},
-		{"then it is revoked", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, &before,
+		{"of which nobody says since when", []*v1alpha1.Member{unread}, &before,
+			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west", "isthmus-peer-west.1000"}, peering.Grace},
+		{"then it is revoked, though that token is replaced every other minute", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, &before,
 			[]string{"isthmus-peer-west", "isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}, 0},
 		{"the fleet does not say so any more", []*v1alpha1.Member{reader("west", v1alpha1.PeerSynced, "isthmus-peer-west.1000")}, nil,
 			[]string{"isthmus-peer-west.1000"}, []string{"isthmus-peer-west.1000"}, 0},
@@ -392,7 +428,7 @@ func TestTriesBackOff(t *testing.T) {
 	if pauses[0] != mintFirst || pauses[1] != 2*mintFirst || pauses[8] != mintLongest {
 		t.Errorf("pauses %v", pauses)
 	}
-	book.made(*credentialFor(t, "east", peerNow), peerNow)
+	book.made(*credentialFor(t, "east", peerNow), false, peerNow)
 	if book.failed("east") != nil {
 		t.Error("a success leaves the trouble")
 	}

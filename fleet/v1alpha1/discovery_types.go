@@ -205,6 +205,10 @@ type PeerCredentialStatus struct {
 
 	// Anchor is the name of the Secret in the peer that the token is bound to.
 	Anchor string `json:"anchor,omitempty"`
+
+	// AnchorInUseSince is when istiod was first seen to read the peer after a token that
+	// is bound to the anchor was delivered. Tokens that are replaced keep it.
+	AnchorInUseSince *metav1.Time `json:"anchorInUseSince,omitempty"`
 }
 
 // ServiceProblem is something that keeps a service from being discovered as meant.

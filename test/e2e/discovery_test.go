@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,9 +18,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/test/rig"
 	"github.com/isthmus-mesh/isthmus/test/xds"
 )
@@ -46,6 +49,7 @@ func TestDiscovery(t *testing.T) {
 	t.Run("many come and go at once", func(t *testing.T) { testManyServices(t, p) })
 	t.Run("services are exported by the fleet", func(t *testing.T) { testExports(t, p) })
 	t.Run("a credential that was deleted is put back", func(t *testing.T) { testCredentialPutBack(t, p) })
+	t.Run("a credential that was edited is put back", func(t *testing.T) { testCredentialEdited(t, p) })
 	t.Run("a member leaves", func(t *testing.T) { testLeaves(t, p, east) })
 	t.Run("on one L3 network pods are found directly", func(t *testing.T) { testFlat(t, p) })
 }
@@ -273,6 +277,43 @@ func testCredentialPutBack(t *testing.T, p *peers) {
 	p.allFound(t, time.Minute)
 	if n := lost(); n > 0 {
 		t.Errorf("another pair lost the service %d times", n)
+	}
+}
+
+// testCredentialEdited has somebody lead a credential of each release's istiod to
+// nowhere. It comes anew, the condition tells of it, the service is found again by what is
+// there then, and the other reader does not notice.
+func testCredentialEdited(t *testing.T, p *peers) {
+	for reader, other := range map[string]string{west: north, north: west} {
+		lost := p.losses(t, other, hostname("cart"))
+		secret, err := p.credential(t, reader, east)
+		check(t, err)
+		before, is := secret.UID, secret.Data[east]
+		address := strings.TrimPrefix(p.rig.Members[east].Server(), "https://")
+		secret.Data[east] = []byte(strings.ReplaceAll(string(is), address, "127.0.0.1:1"))
+		start := time.Now()
+		check(t, p.clients[reader].Update(t.Context(), secret, client.FieldOwner("somebody")))
+		check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+			m, err := p.rig.Member(t.Context(), reader)
+			if err == nil && apimeta.IsStatusConditionTrue(m.Status.Conditions, status.PeersReady) {
+				err = errors.New("PeersReady does not tell of it")
+			}
+			return err
+		}))
+		check(t, rig.Eventually(t.Context(), time.Minute, func() error {
+			now, err := p.credential(t, reader, east)
+			if err == nil && (now.UID == before || !bytes.Equal(now.Data[east], is)) {
+				err = errors.New("it did not come anew")
+			}
+			return err
+		}))
+		p.allFound(t, time.Minute, reader)
+		t.Logf("%s: read again after %s", p.releases[reader], time.Since(start).Round(time.Millisecond))
+		p.scaleBoth(t, 3)
+		p.scaleBoth(t, 2)
+		if n := lost(); n > 0 {
+			t.Errorf("another pair lost the service %d times", n)
+		}
 	}
 }
 
