@@ -50,11 +50,13 @@ type memberReconciler struct {
 	live   client.Reader
 	claims sync.Mutex
 	views  *views
+	roster *roster
 	// endpoints of members, for the istiods of others.
 	endpoints endpoints
 }
 
 func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, access *access, wake chan<- event.GenericEvent) *memberReconciler {
+	members := &roster{}
 	return &memberReconciler{
 		Client: manager.GetClient(),
 		events: manager.GetEventRecorderFor("isthmus"), //nolint:staticcheck // SA1019: as for fleets.
@@ -63,7 +65,8 @@ func newMemberReconciler(ctx context.Context, manager ctrl.Manager, o Options, s
 		fullCompare: o.FullCompare,
 		now:         time.Now,
 		live:        manager.GetAPIReader(),
-		views:       newViews(manager.GetClient(), manager.GetCache()),
+		roster:      members,
+		views:       newViews(manager.GetClient(), manager.GetCache(), members),
 	}
 }
 

@@ -230,11 +230,15 @@ func newPeerWorld(t *testing.T, peers map[string]*aPeer) *peerWorld {
 		m.Status.Discovery = &v1alpha1.DiscoveryStatus{Announced: stamp(peerNow), Account: "account", Anchors: []v1alpha1.PeerAnchor{{Name: "isthmus-peer-west", UID: "anchor"}}}
 		w.hub.members = append(w.hub.members, m)
 	}
+	members := &roster{}
+	for i := range w.hub.members {
+		members.replace(nil, &w.hub.members[i], false)
+	}
 	w.m = w.member("west")
 	w.want = desired{network: &w.hub.network, bundle: bundle.Bundle{Release: "1.31.0"}}
 	access := &access{hub: w.hub, seen: w.hub, options: member.Options{Timeout: 5 * time.Second}}
 	w.r = &memberReconciler{
-		Client: w.hub, events: record.NewFakeRecorder(100), now: time.Now, live: w.hub,
+		Client: w.hub, events: record.NewFakeRecorder(100), now: time.Now, live: w.hub, roster: members,
 		connections: newConnections(t.Context(), access, Options{}, make(chan event.GenericEvent, 100)),
 	}
 	w.restart()

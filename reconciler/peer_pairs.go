@@ -65,7 +65,7 @@ type pairs struct {
 // pairsOf finds out how a member is to discover its peers, by what the hub and this
 // process know. Only what an earlier process left in the member is asked for, once.
 func (r *memberReconciler) pairsOf(ctx context.Context, c *connection, m *v1alpha1.Member, want desired) (*pairs, *status.Failure) {
-	members, err := sameNetwork(ctx, r.Client, m)
+	members, err := r.roster.network(ctx, m)
 	if err != nil {
 		return nil, hubFailure("list Members", err)
 	}
@@ -223,22 +223,6 @@ func (p *pairs) String() string {
 		fmt.Fprintln(sum, anchor.GetName())
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16])
-}
-
-// sameNetwork are the members of a member's network, itself included, as the cache
-// has them: they are not to be changed.
-func sameNetwork(ctx context.Context, hub client.Reader, m *v1alpha1.Member) ([]*v1alpha1.Member, error) {
-	var all v1alpha1.MemberList
-	if err := hub.List(ctx, &all, client.InNamespace(m.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
-	}
-	var out []*v1alpha1.Member
-	for i := range all.Items {
-		if all.Items[i].Spec.ApplicationNetwork == m.Spec.ApplicationNetwork {
-			out = append(out, &all.Items[i])
-		}
-	}
-	return out, nil
 }
 
 func seenOf(m *v1alpha1.Member) peering.Seen {

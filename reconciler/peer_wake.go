@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -14,18 +15,6 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/peering"
 )
-
-// peerChanged lets the members that read another, and those that it reads, know what
-// concerns them. At a start everybody is looked at anyway.
-var peerChanged = predicate.Funcs{
-	CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList },
-	GenericFunc: never[event.GenericEvent],
-	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok := e.ObjectOld.(*v1alpha1.Member)
-		after, also := e.ObjectNew.(*v1alpha1.Member)
-		return ok && also && concernsPeers(before, after)
-	},
-}
 
 // concernsPeers tells whether a change of a member matters to others of its network.
 func concernsPeers(before, after *v1alpha1.Member) bool {
@@ -83,15 +72,14 @@ func (r *memberReconciler) readersOf(ctx context.Context, m *v1alpha1.Member) []
 	return r.around(ctx, m, func(relation peering.Relation, self, other peering.Seen) bool { return relation.Reads(other, self) })
 }
 
-// peersOf are the members that read a member, and those that it reads.
-func (r *memberReconciler) peersOf(ctx context.Context, object client.Object) []reconcile.Request {
-	m, ok := object.(*v1alpha1.Member)
-	if !ok {
-		return nil
-	}
-	return r.around(ctx, m, func(relation peering.Relation, self, other peering.Seen) bool {
+// tellPeers has the members looked at again that read another, and those that it reads.
+func (r *memberReconciler) tellPeers(ctx context.Context, m *v1alpha1.Member, wake func(types.NamespacedName)) {
+	concerned := r.around(ctx, m, func(relation peering.Relation, self, other peering.Seen) bool {
 		return relation.Reads(other, self) || relation.Reads(self, other)
 	})
+	for _, request := range concerned {
+		wake(request.NamespacedName)
+	}
 }
 
 // around are the members of a member's network that it concerns.
@@ -100,7 +88,7 @@ func (r *memberReconciler) around(ctx context.Context, m *v1alpha1.Member, conce
 	if err := r.Get(ctx, client.ObjectKey{Namespace: m.Namespace, Name: m.Spec.ApplicationNetwork}, &network); err != nil {
 		return nil
 	}
-	members, err := sameNetwork(ctx, r.Client, m)
+	members, err := r.roster.network(ctx, m)
 	if err != nil {
 		return nil
 	}

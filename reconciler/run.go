@@ -290,13 +290,22 @@ func addFleets(ctx context.Context, manager ctrl.Manager, o Options, store *stor
 func addMembers(ctx context.Context, manager ctrl.Manager, o Options, store *store, ledger *ledger, access *access, wakes *wakes, replica *shard.Replica) error {
 	r := newMemberReconciler(ctx, manager, o, store, ledger, access, wakes.members)
 	r.replica, r.lanes = replica, newLanes(o.Concurrency)
+	r.roster.concerns = func(m *v1alpha1.Member) { r.tellPeers(ctx, m, wakes.member) }
+	members, err := manager.GetCache().GetInformer(ctx, &v1alpha1.Member{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	events, err := members.AddEventHandler(r.roster.handler())
+	if err != nil {
+		return err
+	}
+	r.roster.synced = events.HasSynced
 	// A member that fails is retried soon at first, then every two minutes.
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](500*time.Millisecond, 2*time.Minute)
 	return ctrl.NewControllerManagedBy(manager).
 		For(&v1alpha1.Member{}, builder.WithPredicates(predicate.Or(
 			predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, leaveChanged))).
 		Watches(&v1alpha1.Fleet{}, handler.EnqueueRequestsFromMapFunc(r.ofFleet), builder.WithPredicates(suspendChanged)).
-		Watches(&v1alpha1.Member{}, handler.EnqueueRequestsFromMapFunc(r.peersOf), builder.WithPredicates(peerChanged)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.ofKubeconfig)).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.readersOfKubeconfig), builder.WithPredicates(accessChanged)).
 		WatchesRawSource(source.Channel(wakes.members, &handler.EnqueueRequestForObject{})).

@@ -164,7 +164,8 @@ func setServices(m *v1alpha1.Member, services int, problems []peering.Problem) {
 
 // views are what is known of the services of all members, as the hub has it.
 type views struct {
-	hub client.Client
+	hub    client.Client
+	roster *roster
 	// synced says whether the cache has the hub's ConfigMaps.
 	synced func(context.Context) bool
 
@@ -174,8 +175,8 @@ type views struct {
 
 // newViews does not wait for the hub's ConfigMaps: without the right to read them
 // members are still worked on.
-func newViews(hub client.Client, kept cache.Cache) *views {
-	return &views{hub: hub, read: map[types.NamespacedName]readView{}, synced: func(ctx context.Context) bool {
+func newViews(hub client.Client, kept cache.Cache, members *roster) *views {
+	return &views{hub: hub, roster: members, read: map[types.NamespacedName]readView{}, synced: func(ctx context.Context) bool {
 		informer, err := kept.GetInformer(ctx, &corev1.ConfigMap{}, cache.BlockUntilSynced(false))
 		return err == nil && informer.HasSynced()
 	}}
@@ -194,7 +195,7 @@ func (v *views) members(ctx context.Context, m *v1alpha1.Member, view peering.Vi
 	if !v.synced(ctx) {
 		return nil, errors.New("the hub's ConfigMaps are not read yet")
 	}
-	all, err := sameNetwork(ctx, v.hub, m)
+	all, err := v.roster.network(ctx, m)
 	if err != nil {
 		return nil, err
 	}

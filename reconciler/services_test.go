@@ -51,7 +51,11 @@ func hubOfViews(t *testing.T) (*views, map[string]*v1alpha1.Member, map[string]i
 			return c.Update(ctx, o, opts...)
 		},
 	}).Build()
-	return &views{hub: hub, synced: func(context.Context) bool { return true }, read: map[types.NamespacedName]readView{}}, members, calls
+	of := &roster{}
+	for _, m := range members {
+		of.replace(nil, m, false)
+	}
+	return &views{hub: hub, roster: of, synced: func(context.Context) bool { return true }, read: map[types.NamespacedName]readView{}}, members, calls
 }
 
 func viewOf(network string, services ...string) peering.View {
