@@ -25,6 +25,7 @@ const leastKills = 50
 // in the end nothing is orphaned: what a member has after it has left is what it
 // had before it joined.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	k := newKills(t)
 	before := objects(t, k.rig)
 	t.Run("at every stage of a delivery", func(t *testing.T) {

@@ -38,6 +38,7 @@ import (
 // workloads whose pods are replaced, are those that the review has foretold. What
 // happens is seen by reading the cluster before and after, not from what is applied.
 func TestForetold(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	plane, err := controlplane.Start(ctx, controlplane.Options{Progress: os.Stderr})
 	if err != nil {

@@ -55,6 +55,7 @@ spec:
 // the member's gateway and judges the member's objects. The Secrets that it waits
 // for are made by the test, since the reconciler does not make them yet.
 func TestHosted(t *testing.T) {
+	t.Parallel()
 	r, err := rig.Start(context.WithoutCancel(t.Context()), rig.Options{
 		Members: []string{east, west}, Istiods: []string{"1.31.0"}, LogDir: logDir(t), Progress: os.Stderr,
 	})

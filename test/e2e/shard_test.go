@@ -33,6 +33,7 @@ const pace = 300 * time.Millisecond
 // work, by losing the hub and by being told to stop: members go on being worked
 // on, and the API servers' audit logs never show two writers at a time.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	s := newReplicas(t)
 	t.Run("a replica that is killed is replaced", s.testKilled)
 	t.Run("a replica that is frozen does not write after its successor", s.testFrozen)
