@@ -242,6 +242,7 @@ func (r *memberReconciler) apply(ctx context.Context, c *connection, set apply.S
 	c.view.changed(result.Changes)
 	c.peers.changed(result.Changes)
 	outcome.Objects = len(result.Inventory.Entries)
+	report.onNodes(result.Nodes)
 	if report.superseded = superseded() && err != nil; report.superseded {
 		c.redo(work)
 		return outcome

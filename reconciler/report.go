@@ -92,6 +92,15 @@ func (r *report) setSteps(steps func() []v1alpha1.LeaveStep) {
 	r.steps = steps
 }
 
+// onNodes records how many nodes the mesh's agents are on; zero for not known now.
+func (r *report) onNodes(nodes int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if nodes > 0 {
+		r.member.Status.Nodes = nodes
+	}
+}
+
 // delivered records what the member now has.
 func (r *report) delivered(want desired, chain trust.Chain, m *v1alpha1.Member) {
 	r.mu.Lock()

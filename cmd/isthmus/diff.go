@@ -144,6 +144,7 @@ func compare(ctx context.Context, p *printer, args []string, opts diffOptions) (
 	}
 	report := judged(before, after)
 	report.Behind = now.behind(before)
+	report.OnNodes(now.nodes())
 	return report, nil
 }
 

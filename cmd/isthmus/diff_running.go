@@ -55,6 +55,15 @@ func (r running) over(base plan.Observed) plan.Observed {
 	return base
 }
 
+// nodes that the agents of members are on.
+func (r running) nodes() map[string]int {
+	out := map[string]int{}
+	for _, m := range r.members {
+		out[m.Name] = int(m.Status.Nodes)
+	}
+	return out
+}
+
 // behind are the members of the base that do not run it, or not well.
 func (r running) behind(base diff.Side) []diff.Behind {
 	digests := map[string]string{}

@@ -46,8 +46,8 @@ func TestDiffWithWhatRuns(t *testing.T) {
 	kubeconfig := startHub(t, map[string]string{
 		fleetsPath: object("Fleet", "fleet", "", `"acceptedRevision":"main@sha1:`+accepted+`"`),
 		membersPath: strings.Join([]string{
-			object("Member", "east", `"applicationNetwork":"prod"`, fine+`,"release":"1.30.4","digest":"`+digests["east"]+`"`),
-			object("Member", "west", `"applicationNetwork":"prod"`, fine+`,"release":"1.29.1","digest":"sha256:old","appliedRevision":"main@sha1:0123456789012345678901234567890123456789"`),
+			object("Member", "east", `"applicationNetwork":"prod"`, fine+`,"release":"1.30.4","nodes":3,"digest":"`+digests["east"]+`"`),
+			object("Member", "west", `"applicationNetwork":"prod"`, fine+`,"release":"1.29.1","nodes":4,"digest":"sha256:old","appliedRevision":"main@sha1:0123456789012345678901234567890123456789"`),
 		}, ","),
 	})
 	t.Chdir(repository)
@@ -68,6 +68,11 @@ func TestDiffWithWhatRuns(t *testing.T) {
 	}
 	if len(report.Behind) != 1 || report.Behind[0].Member != "west" || !strings.Contains(report.Behind[0].Why, "01234567") {
 		t.Errorf("behind: %v, want west with the commit that it has", report.Behind)
+	}
+
+	write("network.yaml", "apiVersion: isthmus.dev/v1alpha1\nkind: ApplicationNetwork\nmetadata: {name: prod}\nspec:\n  upgrade: {version: \"1.30.4\"}\n  dataPlane: {mtls: Permissive}\n  components: {ztunnel: {drain: 60s}}\n")
+	if stdout, stderr, _ := isthmus(t, "diff", "--running", "--kubeconfig", kubeconfig); !strings.Contains(stdout, "DaemonSet ztunnel on 2 members (7 nodes)") {
+		t.Errorf("the nodes that the hub knows of are not counted:\n%s%s", stdout, stderr)
 	}
 
 	t.Run("nothing accepted", func(t *testing.T) {

@@ -53,6 +53,7 @@ type memberReport struct {
 	Network         string `json:"network"`
 	Release         string `json:"release,omitempty"`
 	Objects         int32  `json:"objects"`
+	Nodes           int32  `json:"nodes,omitempty"`
 	Ready           string `json:"ready"`
 	Reason          string `json:"reason,omitempty"`
 	Message         string `json:"message,omitempty"`
@@ -139,6 +140,7 @@ func newHubReport(fleets []v1alpha1.Fleet, members []v1alpha1.Member) *hubReport
 			Network:         member.Spec.ApplicationNetwork,
 			Release:         member.Status.Release,
 			Objects:         member.Status.Objects,
+			Nodes:           member.Status.Nodes,
 			Ready:           string(ready.Status),
 			Reason:          ready.Reason,
 			Message:         ready.Message,

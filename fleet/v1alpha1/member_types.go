@@ -393,6 +393,10 @@ type MemberStatus struct {
 	// Objects in the member's inventory.
 	Objects int32 `json:"objects,omitempty"`
 
+	// Nodes that ztunnel and the CNI agent were scheduled on when that was last looked at,
+	// which each delivery and each full compare does.
+	Nodes int32 `json:"nodes,omitempty"`
+
 	// ClusterUID is the UID of the cluster's kube-system namespace, by which one
 	// cluster is known under any name.
 	ClusterUID string `json:"clusterUID,omitempty"`

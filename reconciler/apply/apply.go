@@ -66,6 +66,9 @@ type delivery struct {
 	waiting []Waiting
 	failed  Errors
 
+	// scheduled is on how many nodes DaemonSets are, see [Result.Nodes].
+	scheduled int32
+
 	// deferred to the Apply under way.
 	deferred []Subject
 }
@@ -88,7 +91,7 @@ func (d *delivery) of(set Set) *delivery {
 }
 
 func (d *delivery) outcome() Result {
-	r := Result{Waiting: d.waiting, Deferred: d.deferred}
+	r := Result{Waiting: d.waiting, Deferred: d.deferred, Nodes: d.scheduled}
 	for _, c := range d.changes {
 		r.Changes = append(r.Changes, c)
 	}

@@ -158,6 +158,9 @@ func (d *delivery) notHealthy(ctx context.Context, s Subject, ask bool) (string,
 	if s.isGateway() {
 		return notProgrammed(live), nil
 	}
+	if s.Kind == "DaemonSet" {
+		d.scheduled = max(d.scheduled, countOf(live, "desiredNumberScheduled"))
+	}
 	computed, err := status.Compute(live)
 	if err != nil {
 		return "", fmt.Errorf("read its status: %w", err)

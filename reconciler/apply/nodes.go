@@ -89,9 +89,12 @@ func behind(set *unstructured.Unstructured, pods []unstructured.Unstructured) st
 
 // ofNodes is how many nodes a DaemonSet has brought up to date.
 func ofNodes(set *unstructured.Unstructured) string {
-	count := func(name string) int64 {
-		n, _, _ := unstructured.NestedInt64(set.Object, "status", name)
-		return n
-	}
-	return fmt.Sprintf("%d of %d nodes updated, %d available", count("updatedNumberScheduled"), count("desiredNumberScheduled"), count("numberAvailable"))
+	return fmt.Sprintf("%d of %d nodes updated, %d available",
+		countOf(set, "updatedNumberScheduled"), countOf(set, "desiredNumberScheduled"), countOf(set, "numberAvailable"))
+}
+
+// countOf is a number of a DaemonSet's status; zero if it does not say.
+func countOf(set *unstructured.Unstructured, name string) int32 {
+	n, _, _ := unstructured.NestedInt64(set.Object, "status", name)
+	return int32(n) //nolint:gosec // G115: nodes of a cluster.
 }

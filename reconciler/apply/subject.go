@@ -114,6 +114,9 @@ type Result struct {
 	Waiting []Waiting
 	// Inventory as it now is on the member.
 	Inventory Inventory
+	// Nodes that a DaemonSet of the set is scheduled on, of them the most; zero if none was
+	// looked at.
+	Nodes int32
 	// Deferred are subjects that [Correct] left to the delivery under way.
 	Deferred []Subject
 	// Step is how far [Leave] came: those before it are done. Notes are what people

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -178,6 +179,29 @@ func TestReportIsTheSameBytes(t *testing.T) {
 	for range 5 {
 		if got := encoded(t, diff.Compare(base, head)); got != want {
 			t.Fatalf("two comparisons of the same differ:\n%s\n%s", want, got)
+		}
+	}
+}
+
+// TestNodesAreCounted where they are known, and of DaemonSets only.
+func TestNodesAreCounted(t *testing.T) {
+	r := renderer.New(catalog.Builtin())
+	base := side(t, r, "base", edits.Base(), plan.Observed{})
+	report := diff.Compare(base, after(t, r, edits.All[slices.IndexFunc(edits.All, func(e edits.Edit) bool { return e.Name == "upgrade-network" })]))
+	without := encoded(t, report)
+	report.OnNodes(nil)
+	if encoded(t, report) != without {
+		t.Error("nodes are told of that are not known")
+	}
+	nodes, all := map[string]int{"not-one-of-them": 1000}, 0
+	for i, name := range report.Impact.Members {
+		nodes[name], all = i+2, all+i+2
+	}
+	report.OnNodes(nodes)
+	text := report.Text(diff.TextOptions{})
+	for _, want := range []string{"DaemonSet ztunnel on 3 members (" + strconv.Itoa(all) + " nodes)", "Deployment istiod on 3 members,"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q:\n%s", want, text)
 		}
 	}
 }

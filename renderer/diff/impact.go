@@ -47,6 +47,8 @@ type Restart struct {
 	Namespace string           `json:"namespace"`
 	Name      string           `json:"name"`
 	Members   []string         `json:"members"`
+	// Nodes that a DaemonSet restarts on, see [Report.OnNodes].
+	Nodes int `json:"nodes,omitempty"`
 }
 
 // WindowImpact are the maintenance windows of members, as the fleet says them.
@@ -172,6 +174,18 @@ func (s *scene) restarts() []Restart {
 		}
 	})
 	return out
+}
+
+// OnNodes counts the nodes on which DaemonSets restart, by what is known of members' nodes.
+func (r *Report) OnNodes(nodes map[string]int) {
+	for i := range r.Impact.Restarts {
+		restart := &r.Impact.Restarts[i]
+		for _, name := range restart.Members {
+			if restart.Kind == "DaemonSet" {
+				restart.Nodes += nodes[name]
+			}
+		}
+	}
 }
 
 func (s *scene) windows(touched []string) []WindowImpact {

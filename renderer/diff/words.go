@@ -45,7 +45,11 @@ func (r Report) facts() []fact {
 	}
 	var restarts []string
 	for _, restart := range r.Impact.Restarts {
-		restarts = append(restarts, fmt.Sprintf("%s %s on %s", restart.Kind, restart.Name, counted(len(restart.Members), "member")))
+		said := fmt.Sprintf("%s %s on %s", restart.Kind, restart.Name, counted(len(restart.Members), "member"))
+		if restart.Nodes > 0 {
+			said += " (" + counted(restart.Nodes, "node") + ")"
+		}
+		restarts = append(restarts, said)
 	}
 	add("restarts", strings.Join(restarts, ", "))
 	var objects []string

@@ -23,6 +23,17 @@ func TestSpine(t *testing.T) {
 	r, commit := newRig(t)
 	before := objects(t, r)
 	stop := settled(t, r, commit)
+	for _, name := range names(r) {
+		var nodes corev1.NodeList
+		c, err := r.ClientOf(name)
+		check(t, err)
+		check(t, c.List(t.Context(), &nodes))
+		m, err := r.Member(t.Context(), name)
+		check(t, err)
+		if has := int32(len(nodes.Items)); m.Status.Nodes != has || has == 0 { //nolint:gosec // G115: a few.
+			t.Errorf("%s has %d nodes, its status says %d", name, has, m.Status.Nodes)
+		}
+	}
 	t.Run("a second reconcile of the same commit writes nothing", func(t *testing.T) { testNoChange(t, r) })
 	t.Run("a new commit that changes no member writes nothing there", func(t *testing.T) { testOtherCommit(t, r) })
 	t.Run("people's own manifests come and go with commits", func(t *testing.T) { testResources(t, r) })
