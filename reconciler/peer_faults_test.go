@@ -570,7 +570,7 @@ func TestCredentialThatCameUnnoticed(t *testing.T) {
 		return !w.c.peers.sight.next.Equal(before)
 	}
 	w.c.peers.sight.begun = true
-	w.c.peers.sight.settled(time.Now(), peersEvery) // of the other peers
+	w.c.peers.sight.next = time.Now().Add(peersEvery) // of the other peers
 	if !asked() {
 		t.Error("istiod is not asked about it")
 	}
@@ -579,7 +579,7 @@ func TestCredentialThatCameUnnoticed(t *testing.T) {
 	}
 	known := &w.m.Status.Discovery.Peers[0]
 	known.State, w.c.peers.sight.peers = v1alpha1.PeerSynced, nil
-	w.c.peers.sight.settled(time.Now(), peersEvery)
+	w.c.peers.sight.next = time.Now().Add(peersEvery)
 	if asked() {
 		t.Error("istiod is asked about what the hub says it reads")
 	}
