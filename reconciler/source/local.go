@@ -109,7 +109,29 @@ func (l *Local) MergeBase(base, head string) (string, error) {
 	return common[0].Hash.String(), nil
 }
 
-func (l *Local) read(hash plumbing.Hash, folder string) (Snapshot, error) {
+// Same says whether a folder is the same in two revisions, with all that is in it.
+// One that either lacks is not.
+func (l *Local) Same(before, after, folder string) (bool, error) {
+	var hashes [2]plumbing.Hash
+	for i, revision := range []string{before, after} {
+		hash, err := l.repository.ResolveRevision(plumbing.Revision(revision))
+		if err != nil {
+			return false, &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("the repository has no revision %q", revision), Err: resolved(err)}
+		}
+		_, tree, err := l.tree(*hash, folder)
+		if ReasonOf(err) == ReasonPathNotFound {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		hashes[i] = tree.Hash
+	}
+	return hashes[0] == hashes[1], nil
+}
+
+// tree is a folder in a commit, and the repository as it reads that folder.
+func (l *Local) tree(hash plumbing.Hash, folder string) (Repository, *object.Tree, error) {
 	if !strings.HasPrefix(folder, "/") {
 		folder = path.Join("/", l.folder, folder)
 	}
@@ -119,6 +141,11 @@ func (l *Local) read(hash plumbing.Hash, folder string) (Snapshot, error) {
 	if errors.As(err, &e) && e.Reason == ReasonPathNotFound {
 		e.Hint = "name the fleet's folder"
 	}
+	return r, tree, err
+}
+
+func (l *Local) read(hash plumbing.Hash, folder string) (Snapshot, error) {
+	r, tree, err := l.tree(hash, folder)
 	if err != nil {
 		return Snapshot{}, err
 	}

@@ -120,3 +120,29 @@ func TestLocalRefuses(t *testing.T) {
 		t.Errorf("merge base %q, error %v", base, err)
 	}
 }
+
+// TestLocalSame: a folder is compared by what is in it, not by who changed what else.
+func TestLocalSame(t *testing.T) {
+	t.Parallel()
+	local, err := OpenLocal(filepath.Join(checkout(t), "fleets"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		before, after, folder string
+		want                  bool
+	}{
+		{"v1", "main", "prod", true},
+		{"main", "topic", "prod", false},
+		{"topic", "main", "/fleets/prod", false},
+		{"topic", "HEAD", "/", true},
+		{"main", "main", "stage", false},
+	} {
+		if got, err := local.Same(tt.before, tt.after, tt.folder); err != nil || got != tt.want {
+			t.Errorf("%s of %s and %s: %t, %v; want %t", tt.folder, tt.before, tt.after, got, err, tt.want)
+		}
+	}
+	if _, err := local.Same("main", "mian", "prod"); ReasonOf(err) != ReasonCommitNotFound {
+		t.Errorf("a revision that is not there: %v", err)
+	}
+}
