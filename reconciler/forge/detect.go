@@ -28,6 +28,11 @@ const maxEvent = 32 << 20
 // given. What can't be found is an error that names the variable which should have
 // said it. A job without a pull request has the PullRequest 0, and Base where CI
 // tells what was there before.
+//
+// In a merge queue or a merge train there is no pull request either: what is looked
+// at is the commit that the queue made, and Base is the branch that it goes to. A
+// queue lets several changes go there at once, so that each is looked at together
+// with those ahead of it.
 func Detect(e Environment, given Target) (Target, error) {
 	found, source, err := e.detect(given)
 	if err != nil {
@@ -98,8 +103,9 @@ type event struct {
 		} `json:"head"`
 	} `json:"pull_request"`
 	MergeGroup *struct {
-		Base string `json:"base_sha"`
-		Head string `json:"head_sha"`
+		Base   string `json:"base_sha"`
+		Branch string `json:"base_ref"`
+		Head   string `json:"head_sha"`
 	} `json:"merge_group"`
 	Before string `json:"before"`
 	After  string `json:"after"`
@@ -135,7 +141,8 @@ func (e Environment) actions(kind Kind, given Target, tokens ...string) (Target,
 		t.Base, t.Head = got.PullRequest.Base.SHA, got.PullRequest.Head.SHA
 		from.head = "pull_request.head.sha in the file of GITHUB_EVENT_PATH"
 	case got.MergeGroup != nil:
-		t.Base, t.Head = got.MergeGroup.Base, got.MergeGroup.Head
+		// base_sha is the group ahead in the queue: both can be merged by one push.
+		t.Base, t.Head = cmp.Or(remoteBranch(got.MergeGroup.Branch), got.MergeGroup.Base), got.MergeGroup.Head
 		from.head = "merge_group.head_sha in the file of GITHUB_EVENT_PATH"
 	case got.After != "" && strings.Trim(got.Before, "0") != "": // else the branch is new
 		t.Base = got.Before
@@ -186,6 +193,12 @@ func (e Environment) gitlab() (Target, variables, error) {
 	if before := e.Getenv("CI_COMMIT_BEFORE_SHA"); t.Base == "" && strings.Trim(before, "0") != "" {
 		t.Base = before
 	}
+	if e.Getenv("CI_MERGE_REQUEST_EVENT_TYPE") == "merge_train" {
+		// CI_COMMIT_SHA has the merge requests ahead too, and the pipeline is its own.
+		t.Head = e.Getenv(from.head)
+		t.Base = cmp.Or(remoteBranch(e.Getenv("CI_MERGE_REQUEST_TARGET_BRANCH_NAME")), t.Base)
+		return t, from, nil
+	}
 	var err error
 	t.PullRequest, err = e.number("CI_MERGE_REQUEST_IID")
 	return t, from, err
@@ -219,16 +232,23 @@ func (e Environment) azure() (Target, variables, error) {
 		// BUILD_SOURCEVERSION is a merge of both in a pull request.
 		Head: cmp.Or(e.Getenv("SYSTEM_PULLREQUEST_SOURCECOMMITID"), e.Getenv(from.head)),
 	}
-	// Which commit that branch is at is not said. GitHub's come without the prefix.
-	if branch := strings.TrimPrefix(e.Getenv("SYSTEM_PULLREQUEST_TARGETBRANCH"), "refs/heads/"); branch != "" {
-		target.Base = "origin/" + branch
-	}
+	// Which commit that branch is at is not said.
+	target.Base = remoteBranch(e.Getenv("SYSTEM_PULLREQUEST_TARGETBRANCH"))
 	if collection != "" && project != "" && build != "" {
 		target.Run = strings.TrimRight(collection, "/") + "/" + strings.ReplaceAll(project, " ", "%20") + "/_build/results?buildId=" + build
 	}
 	var err error
 	target.PullRequest, err = e.number(number)
 	return target, from, err
+}
+
+// remoteBranch is a branch of the forge as a clone has it, whether it is named by
+// its reference or its name; empty for none.
+func remoteBranch(name string) string {
+	if name = strings.TrimPrefix(name, "refs/heads/"); name == "" {
+		return ""
+	}
+	return "origin/" + name
 }
 
 // number reads a variable that is a number; 0 if it is not set.

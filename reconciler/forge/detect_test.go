@@ -59,6 +59,14 @@ var (
 	}, ""}
 )
 
+// queued is a job of GitHub's merge queue.
+func queued(more string) job {
+	return job{
+		githubJob.with("GITHUB_EVENT_NAME", "merge_group", "GITHUB_SHA", head, "GITHUB_REF", "refs/heads/gh-readonly-queue/main/pr-7-"+base).variables,
+		`{"action": "checks_requested", "merge_group": {` + more + `"head_sha": "` + head + `", "base_sha": "` + base + `", "head_ref": "refs/heads/gh-readonly-queue/main/pr-7-` + base + `"}}`,
+	}
+}
+
 // TestDetect: each CI system, as it sets its variables.
 func TestDetect(t *testing.T) {
 	github := forge.Target{
@@ -100,9 +108,22 @@ func TestDetect(t *testing.T) {
 		},
 		{
 			"a merge queue",
-			job{githubJob.with("GITHUB_EVENT_NAME", "merge_group").variables, `{"merge_group": {"head_sha": "` + head + `", "base_sha": "` + base + `", "head_ref": "refs/heads/gh-readonly-queue/main/pr-7-1"}}`},
+			queued(`"base_ref": "refs/heads/release/1", `),
 			forge.Target{},
+			but(github, func(t *forge.Target) { t.PullRequest, t.Base = 0, "origin/release/1" }),
+		},
+		{
+			"a merge queue that does not say where it goes", queued(""), forge.Target{},
 			but(github, func(t *forge.Target) { t.PullRequest = 0 }),
+		},
+		{
+			"GitLab CI of merged results", gitlabJob.with("CI_MERGE_REQUEST_EVENT_TYPE", "merged_result", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main", "CI_MERGE_REQUEST_TARGET_BRANCH_SHA", both),
+			forge.Target{}, gitlab,
+		},
+		{
+			"a merge train", gitlabJob.with("CI_MERGE_REQUEST_EVENT_TYPE", "merge_train", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "main", "CI_MERGE_REQUEST_TARGET_BRANCH_SHA", base),
+			forge.Target{},
+			but(gitlab, func(t *forge.Target) { t.PullRequest, t.Base, t.Head = 0, "origin/main", both }),
 		},
 		{
 			"a push", job{githubJob.with("GITHUB_SHA", head).variables, `{"before": "` + base + `", "after": "` + head + `", "ref": "refs/heads/main"}`},
