@@ -206,6 +206,16 @@ func mergeBase(names [2]string) (string, error) {
 	return commit, explained(err)
 }
 
+// sameFolder says whether two revisions have the same fleet, file by file.
+func sameFolder(before, after, path string) (bool, error) {
+	local, err := source.OpenLocal(".")
+	if err != nil {
+		return false, explained(err)
+	}
+	same, err := local.Same(before, after, path)
+	return same, explained(err)
+}
+
 // loadSide loads a folder, or a revision.
 func loadSide(name, path string) (loadedSide, error) {
 	side := loadedSide{name: name}

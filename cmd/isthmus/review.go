@@ -38,8 +38,9 @@ head: what "isthmus diff" says of the change since the pull request began.
 
 The pull request, its commits and the forge are taken from the variables of GitHub
 Actions, GitLab CI, Gitea or Forgejo Actions and Azure Pipelines; flags go before
-them. The one comment is edited when the pull request changes. Without a pull
-request, such as in a merge queue, only the status is set. The token is read from
+them. The one comment is edited when the pull request changes; a fleet that it does
+not change gets none, and its status all the same. Without a pull request, such as
+in a merge queue or a merge train, only the status is set. The token is read from
 ISTHMUS_FORGE_TOKEN or the CI system's own variable.
 
 Nothing of the pull request is run. The repository has to be there with the history
@@ -99,8 +100,11 @@ func review(ctx context.Context, p *printer, opts reviewOptions) error {
 	}
 	p.lines(v.text)
 	if target.PullRequest != 0 {
-		comment := v.comment(target, opts.folder(), client.Limit())
-		outcome, err := client.Comment(ctx, target.PullRequest, opts.marker(target), comment)
+		write := client.Comment
+		if v.nothing { // other fleets of the repository, and its other files, change too
+			write = client.Revise
+		}
+		outcome, err := write(ctx, target.PullRequest, opts.marker(target), v.comment(target, opts.folder(), client.Limit()))
 		if err != nil {
 			return opts.broken(ctx, p, client, target, err, "the report could not be written: see the job")
 		}
@@ -207,6 +211,8 @@ type verdict struct {
 	markdown func(limit int) string
 	// sides that were compared, as people call them.
 	base, head string
+	// nothing says that there is no difference.
+	nothing bool
 }
 
 // err ends the command: a change that something stops is a problem.
@@ -241,13 +247,22 @@ func shortRevision(revision string) string {
 }
 
 // judge renders and compares both sides. A head that does not render is a verdict,
-// not an error.
+// not an error. A fleet that is not touched is not rendered: it is as good as it
+// was, and holds up no change of another.
 func (o reviewOptions) judge(ctx context.Context, p *printer, target forge.Target) (verdict, error) {
 	base, err := mergeBase([2]string{target.Base, target.Head})
 	if err != nil {
 		return verdict{}, err
 	}
 	v := verdict{state: forge.Success, base: base, head: target.Head}
+	same, err := sameFolder(base, target.Head, o.path)
+	if err != nil {
+		return verdict{}, err
+	}
+	if same {
+		nothing := func(name string) diff.Side { return diff.Side{Name: name, Fleet: &fleet.Fleet{}} }
+		return o.report(v, judged(nothing(base), nothing(target.Head)))
+	}
 	r := sideRenderer{p: p, from: o.fetch}
 	before, baseErr := o.side(ctx, &r, base, plan.Observed{})
 	observed := plan.Observed{}
@@ -301,7 +316,7 @@ func isNew(side diff.Side, err error) bool {
 func (o reviewOptions) report(v verdict, r diff.Report) (verdict, error) {
 	v.text = r.Text(diff.TextOptions{})
 	v.headline, _, _ = strings.Cut(v.text, "\n")
-	v.markdown = r.Markdown
+	v.markdown, v.nothing = r.Markdown, r.Empty()
 	if r.Blocked() {
 		v.state = forge.Failure
 		v.headline += ": a policy is violated"

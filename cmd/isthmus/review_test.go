@@ -78,30 +78,37 @@ const (
 	fleetMember  = "fleets/prod/networks/prod/members/member-1.yaml"
 )
 
-// replace changes a file of the fleet.
-func (c *checkout) replace(name, old, replacement string) {
+func (c *checkout) read(name string) string {
 	c.t.Helper()
 	data, err := os.ReadFile(filepath.Join(c.dir, name))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if !strings.Contains(string(data), old) {
-		c.t.Fatalf("%s does not contain %q:\n%s", name, old, data)
-	}
-	c.write(name, strings.Replace(string(data), old, replacement, 1))
+	return string(data)
 }
 
-// job sets what a job of GitHub Actions or Gitea Actions sees of a pull request,
-// and "" as number of one without.
+// replace changes a file of the fleet.
+func (c *checkout) replace(name, old, replacement string) {
+	c.t.Helper()
+	text := c.read(name)
+	if !strings.Contains(text, old) {
+		c.t.Fatalf("%s does not contain %q:\n%s", name, old, text)
+	}
+	c.write(name, strings.Replace(text, old, replacement, 1))
+}
+
+// job sets what a job of GitHub Actions or Gitea Actions sees of a pull request.
 func (c *checkout) job(base, head string, pullRequest int) {
 	c.t.Helper()
+	c.event(map[string]any{"pull_request": map[string]any{
+		"number": pullRequest, "base": map[string]string{"sha": base}, "head": map[string]string{"sha": head},
+	}})
+}
+
+// event sets what a job of GitHub Actions or Gitea Actions sees.
+func (c *checkout) event(event map[string]any) {
+	c.t.Helper()
 	target := c.forge.Target()
-	event := map[string]any{"merge_group": map[string]string{"base_sha": base, "head_sha": head}}
-	if pullRequest != 0 {
-		event = map[string]any{"pull_request": map[string]any{
-			"number": pullRequest, "base": map[string]string{"sha": base}, "head": map[string]string{"sha": head},
-		}}
-	}
 	data, err := json.Marshal(event)
 	if err != nil {
 		c.t.Fatal(err)
@@ -228,14 +235,6 @@ func TestReview(t *testing.T) {
 			c.job(base, c.git("rev-parse", "HEAD"), forgetest.PullRequest)
 			_, stderr = c.review(0)
 			c.expect(stderr, "comment on pull request 7: updated", "status isthmus/prod is success")
-
-			// The merge queue asks for the status of a commit of its own.
-			queued := c.commit("A merge")
-			c.job(base, queued, 0)
-			_, stderr = c.review(0)
-			if got := c.lastStatus(); got.Commit != queued || got.State != "success" || strings.Contains(stderr, "comment") {
-				t.Errorf("in a merge queue: %+v\n%s", got, stderr)
-			}
 		})
 	}
 }
@@ -260,28 +259,6 @@ func TestReviewWithFlags(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestReviewOfTwoFleets: fleets of one repository have a comment and a status each.
-func TestReviewOfTwoFleets(t *testing.T) {
-	c := newCheckout(t, forge.GitHub)
-	base := c.git("rev-parse", "HEAD")
-	if code, _, stderr := c.isthmus("init", "fleets/edge"); code != 0 {
-		t.Fatal(stderr)
-	}
-	head := c.commit("A second fleet")
-	c.job(base, head, forgetest.PullRequest)
-	c.review(0)
-	stdout, _ := c.review(0, "--path", "/fleets/edge")
-	c.expect(stdout, "1 of 1 member changes")
-	_, stderr := c.review(0, "--path", "./fleets/edge/")
-	c.expect(stderr, "comment on pull request 7: unchanged", "status isthmus/edge is success: unchanged")
-	comments, statuses := c.forge.Comments(), c.forge.Statuses()
-	if len(comments) != 2 || len(statuses) != 2 || statuses[0].Context != "isthmus/prod" || statuses[1].Context != "isthmus/edge" {
-		t.Errorf("comments %+v, statuses %+v", comments, statuses)
-	}
-	c.expect(comments[0].Body, "no difference")
-	c.expect(comments[1].Body, "member-1")
 }
 
 // TestReviewOfARepair: what mends a fleet that is not valid can be merged.
@@ -336,7 +313,8 @@ func TestReviewCannot(t *testing.T) {
 	}
 
 	// A job of a fork's pull request may not write.
-	c.job(base, head, forgetest.PullRequest)
+	c.replace(fleetMember, "metadata:\n  name: member-1", "metadata:\n  name: member-2")
+	c.job(base, c.commit("Something"), forgetest.PullRequest)
 	c.forge.ReadOnly = true
 	_, stderr = c.review(2)
 	c.expect(stderr, "403", "pull-requests: write", "the status does not say so")

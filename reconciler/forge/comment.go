@@ -70,6 +70,16 @@ const markerRoom = 256
 // Comment sees to it that a pull request has one comment of ours with a marker,
 // see [Marker], and that body is what it says. Nothing is written if it does.
 func (c *Client) Comment(ctx context.Context, pullRequest int, marker, body string) (Outcome, error) {
+	return c.comment(ctx, pullRequest, marker, body, true)
+}
+
+// Revise does the same where there is such a comment, and makes none: the outcome
+// is [None] then.
+func (c *Client) Revise(ctx context.Context, pullRequest int, marker, body string) (Outcome, error) {
+	return c.comment(ctx, pullRequest, marker, body, false)
+}
+
+func (c *Client) comment(ctx context.Context, pullRequest int, marker, body string, create bool) (Outcome, error) {
 	if pullRequest <= 0 {
 		return "", errors.New("no pull request to comment on")
 	}
@@ -97,6 +107,8 @@ func (c *Client) Comment(ctx context.Context, pullRequest int, marker, body stri
 			return "", err
 		case len(ours) == 0 && outcome == Created:
 			return Created, nil // the list is behind
+		case len(ours) == 0 && !create:
+			return None, nil
 		case len(ours) == 0:
 			// Then look again: a job beside us may have written one as well.
 			if lost = c.dialect.create(ctx, pullRequest, text); refused(lost) {

@@ -95,6 +95,38 @@ func TestComment(t *testing.T) {
 	})
 }
 
+// TestRevise: a comment that is there is edited, and none is made.
+func TestRevise(t *testing.T) {
+	forges(t, func(t *testing.T, s *forgetest.Server) {
+		s.Say(forgetest.Human, marker+"\nnot ours")
+		c := client(t, s)
+		revise := func(body string, want forge.Outcome) {
+			t.Helper()
+			if got, err := c.Revise(t.Context(), forgetest.PullRequest, marker, body); err != nil || got != want {
+				t.Errorf("revise %q: %q, %v; want %s", body, got, err, want)
+			}
+		}
+		revise("nothing changes", forge.None)
+		if writes := s.Writes(); len(writes) != 0 {
+			t.Errorf("writes: %q", writes)
+		}
+		mustComment(t, c, marker, "first", forge.Created)
+		revise("nothing changes", forge.Updated)
+		revise("nothing changes", forge.Unchanged)
+		if diff := cmp.Diff([]string{"maintainer: " + marker + "\nnot ours", "isthmus-bot: " + marker + "\nnothing changes"}, said(s)); diff != "" {
+			t.Errorf("comments (-want +got):\n%s", diff)
+		}
+		id := s.Comments()[1].ID
+		s.Fault = func(_ http.ResponseWriter, r *http.Request, _ int) bool {
+			if r.Method == http.MethodPatch || r.Method == http.MethodPut {
+				s.Delete(id)
+			}
+			return false
+		}
+		revise("deleted meanwhile", forge.None)
+	})
+}
+
 // TestOthersAreNotTouched: neither another's comment with our marker, nor ours
 // with another's, nor one that only quotes it.
 func TestOthersAreNotTouched(t *testing.T) {

@@ -4,8 +4,8 @@
 //
 // Order: [Detect] reads from a CI system's variables which pull request is looked
 // at, without I/O. [Fit] cuts a report to what a comment may hold, also without.
-// [New] makes a client; [Client.Comment] and [Client.Status] ask what is there,
-// and write only if that is something else.
+// [New] makes a client; [Client.Comment], [Client.Revise] and [Client.Status] ask
+// what is there, and write only if that is something else.
 //
 // Guarantees: a comment is found again by the marker in its first line, see
 // [Marker], and by its author: what other accounts wrote is never touched,

@@ -84,6 +84,7 @@ const (
 	Created   Outcome = "Created"
 	Updated   Outcome = "Updated"
 	Unchanged Outcome = "Unchanged"
+	None      Outcome = "None" // there was nothing, and nothing was made
 )
 
 // Client writes to one repository. It is safe for concurrent use.
