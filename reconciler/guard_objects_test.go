@@ -10,6 +10,7 @@ import (
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/deletion"
 )
 
 // having is a commit whose members have so many ConfigMaps each, and one more
@@ -97,8 +98,8 @@ func TestGuardOfObjects(t *testing.T) {
 // else.
 func TestAcknowledgementIsOfWhatItNames(t *testing.T) {
 	before, once := having(v1alpha1.DeletionGuard{}, 50, 1), having(v1alpha1.DeletionGuard{}, 30, 1)
-	all, _ := deletions("prod", before, once)
-	allow := v1alpha1.DeletionGuard{Allow: []string{acknowledgement(all), "m-0"}}
+	token := deletion.Of("prod", before.bundles, once.bundles).Token()
+	allow := v1alpha1.DeletionGuard{Allow: []string{token, "m-0"}}
 	if failure := guardObjects(before, published{}, having(allow, 30, 1)); failure != nil {
 		t.Errorf("what is acknowledged is stopped: %s", failure.Message)
 	}

@@ -243,6 +243,51 @@ func TestGuardIsForetold(t *testing.T) {
 	}
 }
 
+// TestGuardOfObjectsIsForetold: as the reconciler says it, which has the same judge; and
+// what lets it pass there does here.
+func TestGuardOfObjectsIsForetold(t *testing.T) {
+	r := renderer.New(catalog.Builtin())
+	const network, resources = "networks/prod/network.yaml", "  resources:\n  - path: policies\n"
+	with := func(configMaps int, guard string) diff.Side {
+		t.Helper()
+		files := many(t, 0)
+		text := string(files[network].Data)
+		if !strings.Contains(text, resources) {
+			t.Fatal("the base has no resources")
+		}
+		files[network] = &fstest.MapFile{Data: []byte(strings.Replace(text, resources, resources+"  - path: many\n"+guard, 1))}
+		all := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: stays, namespace: shop}\n"
+		for i := range configMaps {
+			all += fmt.Sprintf("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c-%d, namespace: shop}\n", i)
+		}
+		files["networks/prod/many/all.yaml"] = &fstest.MapFile{Data: []byte(all)}
+		return side(t, r, "a side", files, plan.Observed{})
+	}
+	said := func(report diff.Report) string {
+		for _, e := range report.Effects {
+			if e.ID == diff.GuardStops {
+				return e.Title
+			}
+		}
+		return ""
+	}
+	base := with(60, "")
+	if got := said(diff.Compare(base, with(55, ""))); got != "" {
+		t.Errorf("a few: %s", got)
+	}
+	got := said(diff.Compare(base, with(0, "")))
+	if !strings.Contains(got, "deletes 180 objects") || !strings.Contains(got, "the guard lets 20 % pass") {
+		t.Fatalf("most: %q", got)
+	}
+	_, token, _ := strings.Cut(got, `put "`)
+	token, _, _ = strings.Cut(token, `"`)
+	for _, guard := range []string{"allow: [" + token + "]", "objectsPercent: 100"} {
+		if got := said(diff.Compare(base, with(0, "  deletionGuard: {"+guard+"}\n"))); got != "" {
+			t.Errorf("with %s: %s", guard, got)
+		}
+	}
+}
+
 // many is the base with n more members.
 func many(t testing.TB, n int) fstest.MapFS {
 	t.Helper()

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
+	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/deletion"
 )
 
 // joins calls for members that are new in their network: also those whose name
@@ -121,8 +123,10 @@ const GuardStops = "DeletionGuardStops"
 
 func guardStops(s *scene, report func(Effect)) {
 	for _, n := range s.base.Fleet.Networks {
-		if why := s.guarded(n.Name); why != "" {
-			report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: n.Name, Title: why})
+		for _, why := range []string{s.guarded(n.Name), s.guardedObjects(n.Name)} {
+			if why != "" {
+				report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: n.Name, Title: why})
+			}
 		}
 	}
 }
@@ -147,6 +151,29 @@ func (s *scene) guarded(network string) string {
 		return fmt.Sprintf("the deletion guard stops the commit, since %d members leave and no more than %d may: name those that are meant in spec.deletionGuard.allow", leaving, limit)
 	}
 	return ""
+}
+
+// guardedObjects says it of the objects of members that stay.
+func (s *scene) guardedObjects(network string) string {
+	after := s.head.Fleet.Network(network)
+	if after == nil || after.Spec.DeletionGuard.ObjectsPercent == nil {
+		return ""
+	}
+	gone := deletion.Of(network, byMember(s.base.Bundles), byMember(s.head.Bundles))
+	why, token := gone.Excess(int(*after.Spec.DeletionGuard.ObjectsPercent)), gone.Token()
+	if why == "" || slices.Contains(after.Spec.DeletionGuard.Allow, token) {
+		return ""
+	}
+	return fmt.Sprintf("the deletion guard stops the commit, since it deletes %s: %s (%s): if that is meant, put %q into spec.deletionGuard.allow, which allows just these",
+		counted(gone.Count(), "object"), why, gone, token)
+}
+
+func byMember(bundles []bundle.Bundle) map[string]bundle.Bundle {
+	out := make(map[string]bundle.Bundle, len(bundles))
+	for _, b := range bundles {
+		out[b.Member] = b
+	}
+	return out
 }
 
 // allowed tells whether the removal of a member is said to be meant.
