@@ -7,11 +7,8 @@ import (
 
 	"github.com/isthmus-mesh/isthmus/fleet/v1alpha1"
 	"github.com/isthmus-mesh/isthmus/reconciler/status"
+	"github.com/isthmus-mesh/isthmus/renderer/deletion"
 )
-
-// defaultGuard is how many members a commit may remove from a network that it
-// removes too, and that can therefore say nothing about it.
-const defaultGuard = 1
 
 // published is what the hub has of a fleet: the last accepted commit, and
 // members that are leaving.
@@ -54,37 +51,27 @@ func guardNamespaces(now published, next *accepted) *status.Failure {
 }
 
 // guardMembers stops a commit that removes more members than it says it means
-// to, or the last one of a network: an empty folder, a fleet at another path and
-// a lost file look like that.
+// to, or the last one of a network.
 func guardMembers(current []v1alpha1.Member, next *accepted) *status.Failure {
-	removed := map[string][]string{} // by network
-	for _, member := range current {
-		if _, stays := next.bundles[member.Name]; stays || !member.DeletionTimestamp.IsZero() {
-			continue
+	are, guards := map[string]string{}, map[string]v1alpha1.DeletionGuard{}
+	for i := range current {
+		if member := &current[i]; member.DeletionTimestamp.IsZero() {
+			are[member.Name] = member.Spec.ApplicationNetwork
 		}
-		network := member.Spec.ApplicationNetwork
-		if n := next.network(network); n != nil && slices.Contains(n.Spec.DeletionGuard.Allow, member.Name) {
-			continue
-		}
-		removed[network] = append(removed[network], member.Name)
 	}
-	for _, network := range sortedKeys(removed) {
-		names, limit := removed[network], defaultGuard
-		if n := next.network(network); n != nil && n.Spec.DeletionGuard.Members != nil {
-			limit = int(*n.Spec.DeletionGuard.Members)
-		}
-		slices.Sort(names)
-		if !next.hasMembers(network) {
-			return lastMembers(network, names, next)
-		}
-		if len(names) <= limit {
-			continue
+	stays := func(name string) bool { _, is := next.bundles[name]; return is }
+	for _, network := range next.networks {
+		guards[network.Name] = network.Spec.DeletionGuard
+	}
+	for _, r := range deletion.Removals(are, stays, next.hasMembers, guards) {
+		if r.Last {
+			return lastMembers(r.Network, r.Members, next)
 		}
 		return &status.Failure{
 			Reason:  status.ReasonDeletionGuard,
 			Stalled: true,
 			Message: fmt.Sprintf("commit %s removes %d members of network %q (%s) and the guard lets %d pass: name them in spec.deletionGuard.allow, or remove them one commit at a time",
-				status.Short(next.commit), len(names), network, strings.Join(names, ", "), limit),
+				status.Short(next.commit), len(r.Members), r.Network, strings.Join(r.Members, ", "), r.Limit),
 		}
 	}
 	return nil

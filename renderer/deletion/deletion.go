@@ -85,7 +85,7 @@ func Of(network string, before, after map[string]bundle.Bundle) Deletions {
 			stays[identityOf(o.Object)] = true
 		}
 		for _, o := range was.Objects {
-			if id := identityOf(o.Object); !stays[id] && !released(o.Object) {
+			if id := identityOf(o.Object); !stays[id] && !Released(o.Object) {
 				d.objects = append(d.objects, object{id, name})
 			}
 		}
@@ -108,9 +108,9 @@ func first(a, b bool) int {
 	return 1
 }
 
-// released objects stay on the member when they leave the set: those that say
-// so, and the CRDs of the Gateway API.
-func released(o *unstructured.Unstructured) bool {
+// Released tells of objects that stay on a member that stays, when they leave its set:
+// those that say so, and the CRDs of the Gateway API.
+func Released(o *unstructured.Unstructured) bool {
 	return o.GetAnnotations()[bundle.PruneAnnotation] == bundle.PruneRelease ||
 		o.GetLabels()[bundle.ComponentLabel] == string(bundle.ComponentGatewayAPI)
 }

@@ -230,11 +230,14 @@ func TestGuardIsForetold(t *testing.T) {
 		edit edits.Edit
 		says string
 	}{
-		{"two of three", edits.Edit{Remove: two}, "2 members leave and no more than 1 may"},
+		{"two of three", edits.Edit{Remove: two}, "2 members leave (europe-1, westus-1) and no more than 1 may"},
 		{"two that are named", edits.Edit{Remove: two, Replace: []edits.Replacement{{File: "networks/prod/network.yaml",
 			Old: "  rollout:\n", New: "  deletionGuard: {allow: [europe-1, westus-1]}\n  rollout:\n"}}}, ""},
 		{"all", edits.Edit{Remove: append(slices.Clone(two), folder+"eastus-1.yaml")}, "no member would be left"},
 		{"one", edits.Edit{Remove: two[:1]}, ""},
+		{"two that are renamed, of which the reconciler learns later", edits.Edit{Replace: []edits.Replacement{
+			{File: two[0], Old: "  name: europe-1\n", New: "  name: europe-2\n"}, {File: two[1], Old: "  name: westus-1\n", New: "  name: westus-2\n"},
+		}}, "2 members leave"},
 	} {
 		text := diff.Compare(base, after(t, r, tt.edit)).Text(diff.TextOptions{})
 		if said := strings.Contains(text, "deletion guard"); said != (tt.says != "") || !strings.Contains(text, tt.says) {

@@ -122,38 +122,34 @@ func memberLeaves(s *scene, report func(Effect)) {
 const GuardStops = "DeletionGuardStops"
 
 func guardStops(s *scene, report func(Effect)) {
+	are, guards := map[string]string{}, map[string]v1alpha1.DeletionGuard{}
+	for name, before := range s.before {
+		are[name] = before.network.Name
+	}
+	stays := func(name string) bool { _, is := s.after[name]; return is }
+	inhabited := func(network string) bool { return len(s.head.Fleet.MembersOf(network)) > 0 }
+	for _, n := range s.head.Fleet.Networks {
+		guards[n.Name] = n.Spec.DeletionGuard
+	}
+	stops := func(network, why string) {
+		report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: network, Title: "the deletion guard stops the commit, since " + why})
+	}
+	for _, r := range deletion.Removals(are, stays, inhabited, guards) {
+		if r.Last {
+			stops(r.Network, "no member would be left: name those that are meant in spec.deletionGuard.allow, in a commit that keeps the network's file")
+			continue
+		}
+		stops(r.Network, fmt.Sprintf("%d members leave (%s) and no more than %d may: name those that are meant in spec.deletionGuard.allow", len(r.Members), listed(r.Members), r.Limit))
+	}
 	for _, n := range s.base.Fleet.Networks {
-		for _, why := range []string{s.guarded(n.Name), s.guardedObjects(n.Name)} {
-			if why != "" {
-				report(Effect{Area: AreaMembership, Risk: RiskHigh, Network: n.Name, Title: why})
-			}
+		if why := s.guardedObjects(n.Name); why != "" {
+			stops(n.Name, why)
 		}
 	}
 }
 
-// guarded says why the deletion guard stops the commit; empty where it lets it pass.
-func (s *scene) guarded(network string) string {
-	after := s.head.Fleet.Network(network)
-	limit, left := 1, len(s.head.Fleet.MembersOf(network)) // the guard's default
-	if after != nil && after.Spec.DeletionGuard.Members != nil {
-		limit = int(*after.Spec.DeletionGuard.Members)
-	}
-	leaving := 0
-	s.leaves(func(name string, before view) {
-		if before.network.Name == network && s.heirs[name] == "" && !s.allowed(name, network) {
-			leaving++
-		}
-	})
-	switch {
-	case leaving > 0 && left == 0:
-		return "the deletion guard stops the commit, since no member would be left: name those that are meant in spec.deletionGuard.allow, in a commit that keeps the network's file"
-	case leaving > limit:
-		return fmt.Sprintf("the deletion guard stops the commit, since %d members leave and no more than %d may: name those that are meant in spec.deletionGuard.allow", leaving, limit)
-	}
-	return ""
-}
-
-// guardedObjects says it of the objects of members that stay.
+// guardedObjects says why the objects of members that stay are too many to go; empty
+// where they are not.
 func (s *scene) guardedObjects(network string) string {
 	after := s.head.Fleet.Network(network)
 	if after == nil || after.Spec.DeletionGuard.ObjectsPercent == nil {
@@ -164,7 +160,7 @@ func (s *scene) guardedObjects(network string) string {
 	if why == "" || slices.Contains(after.Spec.DeletionGuard.Allow, token) {
 		return ""
 	}
-	return fmt.Sprintf("the deletion guard stops the commit, since it deletes %s: %s (%s): if that is meant, put %q into spec.deletionGuard.allow, which allows just these",
+	return fmt.Sprintf("it deletes %s: %s (%s): if that is meant, put %q into spec.deletionGuard.allow, which allows just these",
 		counted(gone.Count(), "object"), why, gone, token)
 }
 
@@ -174,12 +170,6 @@ func byMember(bundles []bundle.Bundle) map[string]bundle.Bundle {
 		out[b.Member] = b
 	}
 	return out
-}
-
-// allowed tells whether the removal of a member is said to be meant.
-func (s *scene) allowed(name, network string) bool {
-	after := s.head.Fleet.Network(network)
-	return after != nil && slices.Contains(after.Spec.DeletionGuard.Allow, name)
 }
 
 func memberRenamed(s *scene, report func(Effect)) {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
+	"github.com/isthmus-mesh/isthmus/renderer/deletion"
 )
 
 // Action is what a delivery does with an object.
@@ -142,13 +143,17 @@ func (c *comparer) bundles(before, after bundle.Bundle) []change {
 	}
 	for _, o := range slices.Backward(before.Objects) {
 		if _, gone := old[identityOf(o.Object)]; gone {
-			out = append(out, change{action: removal(o.Object), stage: o.Stage, before: o.Object})
+			action := Remove
+			if deletion.Released(o.Object) {
+				action = Release
+			}
+			out = append(out, change{action: action, stage: o.Stage, before: o.Object})
 		}
 	}
 	return out
 }
 
-// removal is what becomes of an object that is no longer desired.
+// removal is what becomes of an object of a member that leaves.
 func removal(object *unstructured.Unstructured) Action {
 	if object.GetAnnotations()[bundle.PruneAnnotation] == bundle.PruneRelease {
 		return Release
