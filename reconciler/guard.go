@@ -63,18 +63,20 @@ func guardMembers(current []v1alpha1.Member, next *accepted) *status.Failure {
 	for _, network := range next.networks {
 		guards[network.Name] = network.Spec.DeletionGuard
 	}
-	for _, r := range deletion.Removals(are, stays, next.hasMembers, guards) {
-		if r.Last {
-			return lastMembers(r.Network, r.Members, next)
-		}
-		return &status.Failure{
-			Reason:  status.ReasonDeletionGuard,
-			Stalled: true,
-			Message: fmt.Sprintf("commit %s removes %d members of network %q (%s) and the guard lets %d pass: name them in spec.deletionGuard.allow, or remove them one commit at a time",
-				status.Short(next.commit), len(r.Members), r.Network, strings.Join(r.Members, ", "), r.Limit),
-		}
+	removals := deletion.Removals(are, stays, next.hasMembers, guards)
+	if len(removals) == 0 {
+		return nil
 	}
-	return nil
+	r := removals[0]
+	if r.Last {
+		return lastMembers(r.Network, r.Members, next)
+	}
+	return &status.Failure{
+		Reason:  status.ReasonDeletionGuard,
+		Stalled: true,
+		Message: fmt.Sprintf("commit %s removes %d members of network %q (%s) and the guard lets %d pass: name them in spec.deletionGuard.allow, or remove them one commit at a time",
+			status.Short(next.commit), len(r.Members), r.Network, strings.Join(r.Members, ", "), r.Limit),
+	}
 }
 
 func lastMembers(network string, names []string, next *accepted) *status.Failure {
