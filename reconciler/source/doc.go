@@ -7,6 +7,10 @@
 // The local copy is a cache: it can be deleted at any time, and one that cannot
 // be read is made anew.
 //
+// What is proposed goes the other way: Draft makes a commit that changes files of
+// another one, and Push has a branch of the server lead to it, if the branch is still
+// where it was looked at.
+//
 // Guarantees: a Snapshot is immutable and complete; nothing is checked out and
 // no file of the repository is run; a look with nothing new is one request; what
 // a server sends is bounded in bytes, objects, their sizes and time, on the wire,
