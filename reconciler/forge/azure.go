@@ -23,13 +23,17 @@ func newAzure(w *wire, project, repository string, pullRequest int) azure {
 	return azure{w, "/" + url.PathEscape(project) + "/_apis/git/repositories/" + url.PathEscape(repository), pullRequest}
 }
 
-// Comments are refused with "cannot be longer than 150000 characters". Descriptions
-// have no limit that is published.
-func (azure) limits() limits { return limits{comment: 150_000, description: 255, url: 2000} }
+// Comments are refused with "cannot be longer than 150000 characters", descriptions of
+// pull requests with "must not be longer than 4000 characters". Those of statuses, and
+// titles, have no limit that is published.
+func (azure) limits() limits {
+	return limits{comment: 150_000, description: 255, url: 2000, title: 255, pull: 4000}
+}
 
 // Scopes of a personal access token, and what the account of a job's token needs.
 const (
 	azureComments = "the scope Code (read and write) or, for a job's System.AccessToken, that the project's build service has the permission Contribute to pull requests in the repository"
+	azurePulls    = "the scope Code (read and write) or, for a job's System.AccessToken, that the project's build service has the permissions Contribute, Create branch and Contribute to pull requests in the repository"
 	azureStatuses = "the scope Code (status) or, for a job's System.AccessToken, that the project's build service has the permission Contribute to pull requests in the repository"
 )
 
@@ -205,4 +209,111 @@ func (a azure) statuses(ctx context.Context, commit string) (path string, query 
 		err = fmt.Errorf("AzureDevOps: commit %s was never the head of pull request %d", commit, a.pullRequest)
 	}
 	return a.pull(a.pullRequest) + "/iterations/" + strconv.FormatInt(id, 10) + "/statuses", version("7.1"), err
+}
+
+type azurePull struct {
+	ID     int    `json:"pullRequestId"`
+	Status string `json:"status"`
+	Source string `json:"sourceRefName"`
+	Target string `json:"targetRefName"`
+	Title  string `json:"title"`
+	Body   string `json:"description"`
+	// Fork is where it comes from, if that is another repository.
+	Fork *struct{} `json:"forkSource"`
+}
+
+// azureHead is before the names of branches.
+const azureHead = "refs/heads/"
+
+// listPulls reads the open ones once more: in lists descriptions have 400 characters.
+func (a azure) listPulls(ctx context.Context, base string, branches []string, visit func(Pull)) error {
+	for _, branch := range branches {
+		var found []azurePull
+		query := version("7.1")
+		query.Set("searchCriteria.status", "all")
+		query.Set("searchCriteria.sourceRefName", azureHead+branch)
+		query.Set("searchCriteria.targetRefName", azureHead+base)
+		// There is no next page of one branch in any repository of this world.
+		query.Set("$top", "1000")
+		_, err := a.do(ctx, call{
+			action: "read the list of pull requests", needs: azurePulls,
+			method: http.MethodGet, path: a.repository + "/pullrequests", query: query, again: true,
+		}, each("value", func(p azurePull) { found = append(found, p) }))
+		if err != nil {
+			return err
+		}
+		for _, p := range found {
+			if p.Fork != nil {
+				continue
+			}
+			pull := a.pullOf(p)
+			if pull.State == PullOpen {
+				if pull, err = a.readPull(ctx, p.ID); err != nil {
+					return err
+				}
+			}
+			visit(pull)
+		}
+	}
+	return nil
+}
+
+func (a azure) readPull(ctx context.Context, number int) (Pull, error) {
+	var p azurePull
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("read pull request %d", number), needs: azurePulls,
+		method: http.MethodGet, path: a.pullrequest(number), query: version("7.1"), again: true,
+	}, one(&p))
+	return a.pullOf(p), err
+}
+
+func (a azure) pullOf(p azurePull) Pull {
+	state := PullOpen
+	switch p.Status {
+	case "completed":
+		state = PullMerged
+	case "abandoned":
+		state = PullClosed
+	}
+	return Pull{
+		Number: p.ID, State: state, Branch: strings.TrimPrefix(p.Source, azureHead), Base: strings.TrimPrefix(p.Target, azureHead),
+		Title: p.Title, Body: p.Body, URL: a.page(p.ID),
+	}
+}
+
+func (a azure) createPull(ctx context.Context, p Pull) (Pull, error) {
+	var made azurePull
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("open a pull request from %q to %q", p.Branch, p.Base), needs: azurePulls,
+		method: http.MethodPost, path: a.repository + "/pullrequests", query: version("7.1"),
+		body: map[string]string{"sourceRefName": azureHead + p.Branch, "targetRefName": azureHead + p.Base, "title": p.Title, "description": p.Body},
+	}, one(&made))
+	p.Number, p.URL = made.ID, a.page(made.ID)
+	return p, err
+}
+
+func (a azure) editPull(ctx context.Context, p Pull) error {
+	return a.changePull(ctx, p.Number, "edit", map[string]string{"title": p.Title, "description": p.Body})
+}
+
+func (a azure) closePull(ctx context.Context, number int) error {
+	return a.changePull(ctx, number, "abandon", map[string]string{"status": "abandoned"})
+}
+
+func (a azure) changePull(ctx context.Context, number int, verb string, body map[string]string) error {
+	_, err := a.do(ctx, call{
+		action: fmt.Sprintf("%s pull request %d", verb, number), needs: azurePulls,
+		method: http.MethodPatch, path: a.pullrequest(number), query: version("7.1"), body: body, again: true,
+	}, nil)
+	return err
+}
+
+// page of a pull request, for people.
+func (a azure) page(number int) string {
+	return a.base.String() + strings.Replace(a.repository, "/_apis/git/repositories/", "/_git/", 1) + "/pullrequest/" + strconv.Itoa(number)
+}
+
+// pullrequest is written like that in the description of these calls.
+func (a azure) pullrequest(number int) string {
+	return a.repository + "/pullrequests/" + strconv.Itoa(number)
 }

@@ -31,6 +31,12 @@ func TestContract(t *testing.T) {
 		if got, err := merged.Status(t.Context(), strings.Repeat("4", 40), status); err != nil || got != forge.Created {
 			t.Errorf("status of what was merged: %q, %v", got, err)
 		}
+		pull := forge.Pull{Branch: "isthmus/upgrade", Base: "main", Title: "Upgrade", Body: "x"}
+		mustOpen(t, c, pull, forge.Created)
+		pull.Body = "y"
+		if err := c.Close(t.Context(), mustOpen(t, c, pull, forge.Updated), "z"); err != nil {
+			t.Error(err)
+		}
 		for _, call := range s.NeverMade() {
 			t.Errorf("%s: no call of this contract: %s", s.Kind, call)
 		}

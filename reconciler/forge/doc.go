@@ -1,11 +1,14 @@
 // Package forge speaks to the servers on which changes are reviewed: GitHub,
 // GitLab, Gitea and Forgejo, and Azure DevOps. It does what a review needs and
-// no more: one comment on a pull request, and the statuses of a commit.
+// no more: one comment on a pull request, and the statuses of a commit. For those who
+// propose a change it also opens the pull request.
 //
 // Order: [Detect] reads from a CI system's variables which pull request is looked
 // at, without I/O. [Fit] cuts a report to what a comment may hold, also without.
 // [New] makes a client; [Client.Comment], [Client.Revise] and [Client.Status] ask
-// what is there, and write only if that is something else.
+// what is there, and write only if that is something else. So does [Client.Open] with
+// the pull request of a branch, which [Git] says how to push; [Client.Pulls] lists what
+// became of earlier ones.
 //
 // Guarantees: a comment is found again by the marker in its first line, see
 // [Marker], and by its author: what other accounts wrote is never touched,

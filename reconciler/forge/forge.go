@@ -98,6 +98,7 @@ type Client struct {
 type dialect interface {
 	discussion
 	checks
+	pulls
 	limits() limits
 }
 

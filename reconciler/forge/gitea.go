@@ -20,12 +20,15 @@ func newGitea(w *wire, owner, name string) gitea {
 
 // Neither comments nor descriptions have a limit that is published. Ours are
 // GitHub's for what people read, and half a line of the page for what they glance at.
-func (gitea) limits() limits { return limits{comment: 65536, description: 255, url: 2000} }
+func (gitea) limits() limits {
+	return limits{comment: 65536, description: 255, url: 2000, title: 255, pull: 65536}
+}
 
 // Scopes of a token, and what its account may do; a job's token has them all.
 const (
 	giteaUser     = "the scope read:user"
 	giteaComments = "the scope write:issue, and its account access to pull requests of the repository"
+	giteaPulls    = "the scopes write:issue and write:repository, and its account write access to code and pull requests of the repository"
 	giteaStatuses = "the scope write:repository, and its account write access to the repository"
 )
 
@@ -63,4 +66,21 @@ func (g gitea) status(ctx context.Context, commit, name string) (Status, error) 
 
 func (g gitea) setStatus(ctx context.Context, commit string, s Status) error {
 	return createStatus(ctx, g.wire, g.repository, giteaStatuses, commit, s)
+}
+
+// listPulls reads the whole list: Gitea can't be asked for those of a branch.
+func (g gitea) listPulls(ctx context.Context, _ string, _ []string, visit func(Pull)) error {
+	return g.pages(ctx, listOfPulls(g.repository, giteaPulls), "limit", 50, each("", visitPulls(visit)))
+}
+
+func (g gitea) createPull(ctx context.Context, p Pull) (Pull, error) {
+	return createPull(ctx, g.wire, g.repository, giteaPulls, p)
+}
+
+func (g gitea) editPull(ctx context.Context, p Pull) error {
+	return changePull(ctx, g.wire, g.repository, giteaPulls, p.Number, "edit", map[string]string{"title": p.Title, "body": p.Body})
+}
+
+func (g gitea) closePull(ctx context.Context, number int) error {
+	return changePull(ctx, g.wire, g.repository, giteaPulls, number, "close", map[string]string{"state": "closed"})
 }

@@ -16,20 +16,24 @@ import (
 type github struct {
 	*wire
 	repository string // path
+	owner      string
 }
 
 func newGitHub(w *wire, owner, name string) github {
-	return github{w, "/repos/" + url.PathEscape(owner) + "/" + url.PathEscape(name)}
+	return github{w, "/repos/" + url.PathEscape(owner) + "/" + url.PathEscape(name), owner}
 }
 
-// Comments are refused with "body is too long (maximum is 65536 characters)", and
-// descriptions of more than 140.
-func (github) limits() limits { return limits{comment: 65536, description: 140, url: 2000} }
+// Comments and descriptions of pull requests are refused with "body is too long
+// (maximum is 65536 characters)", and descriptions of statuses of more than 140.
+func (github) limits() limits {
+	return limits{comment: 65536, description: 140, url: 2000, title: 256, pull: 65536}
+}
 
 // What GITHUB_TOKEN of a workflow gets under permissions, and tokens by their settings.
 const (
 	githubComments = "the permission pull-requests: write (read to look); a job of a fork's pull request never gets it"
 	githubStatuses = "the permission statuses: write (read to look); a job of a fork's pull request never gets it"
+	githubPulls    = "the permission pull-requests: write and, for the token of a job, that the settings of the repository and its organisation, Actions, General, allow GitHub Actions to create pull requests"
 )
 
 // githubUser is a user, or a bot, as in all answers.
@@ -96,6 +100,31 @@ func (g github) status(ctx context.Context, commit, name string) (Status, error)
 
 func (g github) setStatus(ctx context.Context, commit string, s Status) error {
 	return createStatus(ctx, g.wire, g.repository, githubStatuses, commit, s)
+}
+
+// listPulls asks for those of each branch: a head without its owner is not looked at.
+func (g github) listPulls(ctx context.Context, base string, branches []string, visit func(Pull)) error {
+	for _, branch := range branches {
+		c := listOfPulls(g.repository, githubPulls)
+		c.query.Set("base", base)
+		c.query.Set("head", g.owner+":"+branch)
+		if err := g.pages(ctx, c, "per_page", 100, each("", visitPulls(visit))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g github) createPull(ctx context.Context, p Pull) (Pull, error) {
+	return createPull(ctx, g.wire, g.repository, githubPulls, p)
+}
+
+func (g github) editPull(ctx context.Context, p Pull) error {
+	return changePull(ctx, g.wire, g.repository, githubPulls, p.Number, "edit", map[string]string{"title": p.Title, "body": p.Body})
+}
+
+func (g github) closePull(ctx context.Context, number int) error {
+	return changePull(ctx, g.wire, g.repository, githubPulls, number, "close", map[string]string{"state": "closed"})
 }
 
 // What follows is the same in Gitea, whose API was made after GitHub's.
@@ -193,4 +222,73 @@ func stateOf(words map[State]string, word string) State {
 		}
 	}
 	return "Other"
+}
+
+// pullRequest is one in a list, in GitHub's form and Gitea's.
+type pullRequest struct {
+	Number int             `json:"number"`
+	State  string          `json:"state"`
+	Title  string          `json:"title"`
+	Body   string          `json:"body"`
+	URL    string          `json:"html_url"`
+	Merged *string         `json:"merged_at"`
+	Head   pullRequestSide `json:"head"`
+	Base   pullRequestSide `json:"base"`
+}
+
+type pullRequestSide struct {
+	Ref string `json:"ref"`
+	// Label is, in Gitea, the branch, also when it is gone; in GitHub it has its owner.
+	Label string `json:"label"`
+	// Repository is null if it is gone.
+	Repository *struct {
+		ID int64 `json:"id"`
+	} `json:"repo"`
+}
+
+// visitPulls leaves out those of forks.
+func visitPulls(visit func(Pull)) func(pullRequest) {
+	return func(p pullRequest) {
+		if p.Head.Repository == nil || p.Base.Repository == nil || p.Head.Repository.ID != p.Base.Repository.ID {
+			return
+		}
+		branch := p.Head.Ref
+		if p.Head.Label != "" && !strings.Contains(p.Head.Label, ":") {
+			branch = p.Head.Label
+		}
+		state := PullOpen
+		switch {
+		case p.Merged != nil:
+			state = PullMerged
+		case p.State != "open":
+			state = PullClosed
+		}
+		visit(Pull{Number: p.Number, State: state, Branch: branch, Base: p.Base.Ref, Title: p.Title, Body: p.Body, URL: p.URL})
+	}
+}
+
+func listOfPulls(repository, needs string) call {
+	return call{
+		action: "read the list of pull requests", needs: needs,
+		method: http.MethodGet, path: repository + "/pulls", query: url.Values{"state": {"all"}}, again: true,
+	}
+}
+
+func createPull(ctx context.Context, w *wire, repository, needs string, p Pull) (Pull, error) {
+	var made pullRequest
+	_, err := w.do(ctx, call{
+		action: fmt.Sprintf("open a pull request from %q to %q", p.Branch, p.Base), needs: needs,
+		method: http.MethodPost, path: repository + "/pulls",
+		body: map[string]string{"title": p.Title, "body": p.Body, "head": p.Branch, "base": p.Base},
+	}, one(&made))
+	p.Number, p.URL = made.Number, made.URL
+	return p, err
+}
+
+func changePull(ctx context.Context, w *wire, repository, needs string, number int, verb string, body map[string]string) error {
+	_, err := w.do(ctx, call{
+		action: fmt.Sprintf("%s pull request %d", verb, number), needs: needs,
+		method: http.MethodPatch, path: repository + "/pulls/" + strconv.Itoa(number), body: body, again: true,
+	}, nil)
+	return err
 }

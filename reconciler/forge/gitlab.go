@@ -24,7 +24,7 @@ func newGitLab(w *wire, project string) gitlab {
 // A status that waits can't be made to wait again, also not with other words, and
 // there is no state between failed and success.
 func (gitlab) limits() limits {
-	return limits{comment: 1_000_000, description: 255, url: 255, pendingStays: true, errorIsFailure: true}
+	return limits{comment: 1_000_000, description: 255, url: 255, title: 255, pull: 1_048_576, pendingStays: true, errorIsFailure: true}
 }
 
 const gitlabNeeds = "to be a project, group or personal access token with the scope api and at least the role Developer; a job's CI_JOB_TOKEN can't do this"
@@ -136,5 +136,70 @@ func (g gitlab) setStatus(ctx context.Context, commit string, s Status) error {
 	if errors.As(err, &refused) && refused.Status == http.StatusBadRequest && strings.Contains(refused.Message, "Cannot transition status") && s.State == Pending {
 		return nil // a job beside us, or a request whose answer was lost, was first
 	}
+	return err
+}
+
+type mergeRequest struct {
+	Number int    `json:"iid"`
+	State  string `json:"state"`
+	Branch string `json:"source_branch"`
+	Base   string `json:"target_branch"`
+	From   int64  `json:"source_project_id"`
+	To     int64  `json:"target_project_id"`
+	Title  string `json:"title"`
+	Body   string `json:"description"`
+	URL    string `json:"web_url"`
+}
+
+func (g gitlab) listPulls(ctx context.Context, base string, branches []string, visit func(Pull)) error {
+	for _, branch := range branches {
+		c := call{
+			action: "read the list of merge requests", needs: gitlabNeeds,
+			method: http.MethodGet, path: g.project + "/merge_requests", again: true,
+			query: url.Values{"state": {"all"}, "source_branch": {branch}, "target_branch": {base}},
+		}
+		err := g.pages(ctx, c, "per_page", 25, each("", func(m mergeRequest) {
+			state := PullClosed
+			switch m.State {
+			case "opened", "locked": // locked while it is being merged
+				state = PullOpen
+			case "merged":
+				state = PullMerged
+			}
+			if m.From == m.To { // not of a fork
+				visit(Pull{Number: m.Number, State: state, Branch: m.Branch, Base: m.Base, Title: m.Title, Body: m.Body, URL: m.URL})
+			}
+		}))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g gitlab) createPull(ctx context.Context, p Pull) (Pull, error) {
+	var made mergeRequest
+	_, err := g.do(ctx, call{
+		action: fmt.Sprintf("open a merge request from %q to %q", p.Branch, p.Base), needs: gitlabNeeds,
+		method: http.MethodPost, path: g.project + "/merge_requests",
+		body: map[string]any{"source_branch": p.Branch, "target_branch": p.Base, "title": p.Title, "description": p.Body, "remove_source_branch": true},
+	}, one(&made))
+	p.Number, p.URL = made.Number, made.URL
+	return p, err
+}
+
+func (g gitlab) editPull(ctx context.Context, p Pull) error {
+	return g.changePull(ctx, p.Number, "edit", map[string]string{"title": p.Title, "description": p.Body})
+}
+
+func (g gitlab) closePull(ctx context.Context, number int) error {
+	return g.changePull(ctx, number, "close", map[string]string{"state_event": "close"})
+}
+
+func (g gitlab) changePull(ctx context.Context, number int, verb string, body map[string]string) error {
+	_, err := g.do(ctx, call{
+		action: fmt.Sprintf("%s merge request %d", verb, number), needs: gitlabNeeds,
+		method: http.MethodPut, path: g.project + "/merge_requests/" + strconv.Itoa(number), body: body, again: true,
+	}, nil)
 	return err
 }

@@ -40,6 +40,8 @@ func Context(fleet, ring string) string {
 // limits of a kind of forge, in characters.
 type limits struct {
 	comment, description, url int
+	// title and pull are those of a pull request and its description.
+	title, pull int
 	// pendingStays says that what a pending status says can't be changed.
 	pendingStays bool
 	// errorIsFailure says that there is no state for what has no verdict.

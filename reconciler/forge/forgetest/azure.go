@@ -80,6 +80,7 @@ func (s *Server) azure(mux *http.ServeMux) {
 		}
 	})
 	s.azureStatuses(mux, repository)
+	s.azurePulls(mux, repository)
 }
 
 // azureHandle also checks the project.

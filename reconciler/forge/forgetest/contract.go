@@ -227,16 +227,16 @@ var (
 	integer  = value{kind: "integer"}
 	boolean  = value{kind: "boolean"}
 	commit   = value{kind: "text", hex: true}
+	perPage  = value{kind: "integer", least: 1, most: 100}
 )
 
-func object(in fields) value        { return value{kind: "object", in: in} }
-func list(of value) value           { return value{kind: "list", items: &of} }
-func words(all ...string) value     { return value{kind: "text", words: all} }
-func (v value) must() value         { v.needed = true; return v }
-func (v value) orNull() value       { v.null = true; return v }
-func (v value) upTo(n int) value    { v.most = n; return v }
-func (v value) from(a, b int) value { v.least, v.most = a, b; return v }
-func (v value) only() *value        { return &v }
+func object(in fields) value     { return value{kind: "object", in: in} }
+func list(of value) value        { return value{kind: "list", items: &of} }
+func words(all ...string) value  { return value{kind: "text", words: all} }
+func (v value) must() value      { v.needed = true; return v }
+func (v value) orNull() value    { v.null = true; return v }
+func (v value) upTo(n int) value { v.most = n; return v }
+func (v value) only() *value     { return &v }
 
 // json returns what is wrong with a text in JSON.
 func (v value) json(data []byte, at string) []string {

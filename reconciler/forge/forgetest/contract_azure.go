@@ -9,7 +9,7 @@ var azureContract = contract{
 		"$id": text, "message": text, "typeName": text, "typeKey": text, "errorCode": integer, "eventId": integer, "innerException": anything,
 	}),
 	refusals: []int{400, 401, 403, 404},
-	calls: []call{
+	calls: append([]call{
 		{
 			source: "microsoft/azure-devops-python-api, azure/devops/v7_1/location: GetConnectionData, which is a preview and in no other description",
 			method: "GET", path: "/{organization}/_apis/connectionData",
@@ -60,7 +60,7 @@ var azureContract = contract{
 			method: "POST", path: azureRepository + "/commits/{commitId}/statuses", query: azureQuery(nil),
 			body: azureNewStatus.only(), answers: map[int]*value{200: azureStatusOf.only()},
 		},
-	},
+	}, azurePullCalls...),
 }
 
 const (

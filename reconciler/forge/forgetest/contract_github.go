@@ -13,7 +13,7 @@ var githubContract = contract{
 		"message": text, "documentation_url": text, "url": text, "status": text, "errors": anything,
 	}),
 	refusals: []int{400, 401, 403, 404},
-	calls: []call{
+	calls: append([]call{
 		{method: "GET", path: "/v3/user", answers: map[int]*value{200: githubUser.only(), 304: nil}},
 		{
 			source: "GitHub's GraphQL schema, schema.docs.graphql: Query.viewer, User.login, User.databaseId",
@@ -24,7 +24,7 @@ var githubContract = contract{
 		},
 		{
 			method: "GET", path: "/v3/repos/{owner}/{repo}/issues/{issue_number:integer}/comments",
-			query:   fields{"since": text, "per_page": integer.from(1, 100), "page": integer},
+			query:   fields{"since": text, "per_page": perPage, "page": integer},
 			answers: map[int]*value{200: list(githubComment).only(), 410: nil},
 		},
 		{
@@ -41,7 +41,7 @@ var githubContract = contract{
 		},
 		{
 			method: "GET", path: "/v3/repos/{owner}/{repo}/commits/{ref}/status",
-			query: fields{"per_page": integer.from(1, 100), "page": integer},
+			query: fields{"per_page": perPage, "page": integer},
 			answers: map[int]*value{200: object(fields{
 				"state": text.must(), "sha": commit.must(), "total_count": integer.must(), "repository": anything.must(),
 				"commit_url": text.must(), "url": text.must(), "statuses": list(githubStatus).must(),
@@ -55,7 +55,7 @@ var githubContract = contract{
 			}).only(),
 			answers: map[int]*value{201: githubStatus.only(), 422: nil},
 		},
-	},
+	}, githubPullCalls...),
 }
 
 var (
@@ -77,7 +77,7 @@ var giteaContract = contract{
 	base:     "/api/v1",
 	refusal:  object(fields{"message": text, "url": text, "errors": anything}),
 	refusals: []int{401, 403, 404, 423},
-	calls: []call{
+	calls: append([]call{
 		{method: "GET", path: "/user", answers: map[int]*value{200: giteaUser.only()}},
 		{
 			method: "GET", path: "/repos/{owner}/{repo}/issues/{index:integer}/comments",
@@ -109,7 +109,7 @@ var giteaContract = contract{
 			body:    object(fields{"state": giteaStates.must(), "context": text, "description": text, "target_url": text}).only(),
 			answers: map[int]*value{201: giteaStatus.only(), 400: nil},
 		},
-	},
+	}, giteaPullCalls...),
 }
 
 var (

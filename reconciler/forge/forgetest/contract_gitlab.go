@@ -7,7 +7,7 @@ var gitlabContract = contract{
 	// Errors say message, as a text, a list or one for each field, or error.
 	refusal:  object(fields{"message": anything, "error": text, "error_description": text}),
 	refusals: []int{400, 401, 403, 404, 409, 422},
-	calls: []call{
+	calls: append([]call{
 		{method: "GET", path: "/user", answers: map[int]*value{200: gitlabUser.only()}},
 		{
 			method: "GET", path: "/projects/{id}/merge_requests/{merge_request_iid:integer}/notes",
@@ -49,12 +49,12 @@ var gitlabContract = contract{
 			}).only(),
 			answers: map[int]*value{201: gitlabStatus.only()},
 		},
-	},
+	}, gitlabPullCalls...),
 }
 
 // gitlabPages adds what all lists take.
 func gitlabPages(query fields) fields {
-	query["page"], query["per_page"] = integer, integer.from(1, 100)
+	query["page"], query["per_page"] = integer, perPage
 	return query
 }
 

@@ -76,6 +76,7 @@ type Server struct {
 	next     int64
 	comments []Comment
 	statuses []Status
+	pulls    []Pull
 }
 
 // Start starts a forge, which ends with the test.
@@ -236,9 +237,9 @@ func body[T any](w http.ResponseWriter, r *http.Request) (T, bool) {
 	return in, true
 }
 
-// pullRequest says whether the pull request in the path is the one that is there.
+// pullRequest says whether the pull request in the path is one that may be there.
 func pullRequest(w http.ResponseWriter, r *http.Request) bool {
-	if r.PathValue("pr") != strconv.Itoa(PullRequest) {
+	if n, err := strconv.Atoi(r.PathValue("pr")); err != nil || n < PullRequest || n > PullRequest+9 {
 		refuse(w, http.StatusNotFound, "Not Found")
 		return false
 	}

@@ -75,6 +75,7 @@ func (s *Server) github(mux *http.ServeMux, base string) {
 		}
 	})
 	s.githubStatuses(mux, repository, gitea)
+	s.githubPulls(mux, repository, gitea)
 }
 
 // graphql knows the viewer and nothing else.

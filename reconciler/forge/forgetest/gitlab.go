@@ -51,6 +51,7 @@ func (s *Server) gitlab(mux *http.ServeMux) {
 		}
 	})
 	s.gitlabStatuses(mux, project)
+	s.gitlabPulls(mux, project)
 }
 
 func (s *Server) gitlabStatuses(mux *http.ServeMux, project string) {
