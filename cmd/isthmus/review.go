@@ -19,13 +19,11 @@ import (
 )
 
 type reviewOptions struct {
-	// target is what the flags say in place of the CI system.
-	target           forge.Target
-	kind             string
-	path, name       string
-	caFile, htmlFile string
-	dryRun           bool
-	fetch            fetchFlags
+	forgeFlags
+	path, name string
+	htmlFile   string
+	dryRun     bool
+	fetch      fetchFlags
 }
 
 func newReview(p *printer) *cobra.Command {
@@ -51,7 +49,6 @@ violated, 2 could not review.`,
 		Example: "  isthmus review --path fleets/prod --html report.html\n  isthmus review --base main --head HEAD --dry-run",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			opts.target.Forge = forge.Kind(opts.kind)
 			return review(cmd.Context(), p, opts)
 		},
 	}
@@ -61,17 +58,11 @@ violated, 2 could not review.`,
 	flags.StringVar(&opts.target.Base, "base", "", "revision that the pull request goes to")
 	flags.StringVar(&opts.target.Head, "head", "", "revision that is reviewed")
 	flags.IntVar(&opts.target.PullRequest, "pull-request", 0, "number of the pull or merge request")
-	flags.StringVar(&opts.kind, "forge", "", "GitHub, GitLab, Gitea (also for Forgejo) or AzureDevOps")
-	flags.StringVar(&opts.target.API, "api-url", "", "URL of the forge's API, such as https://HOST/api/v1")
-	flags.StringVar(&opts.target.Repository, "repository", "", "repository on the forge: owner/name; project/repository on Azure DevOps")
-	flags.StringVar(&opts.target.TokenVariable, "token-variable", "", "environment variable that holds the token")
 	flags.StringVar(&opts.target.Run, "link", "", "page with the whole report (default: the page of the CI job)")
-	flags.StringVar(&opts.caFile, "ca-file", "", "certificates, as PEM, that the forge's is signed by")
 	flags.StringVar(&opts.htmlFile, "html", "", "file that the whole report is written to as HTML")
 	flags.BoolVar(&opts.dryRun, "dry-run", false, "print the comment and write nothing to the forge; needs no token")
+	opts.forgeFlags.add(cmd)
 	opts.fetch.add(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(
-		[]string{string(forge.GitHub), string(forge.GitLab), string(forge.Gitea), string(forge.AzureDevOps)}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -121,13 +112,13 @@ const dryRunLimit = 65000
 
 // detect says what is reviewed. Without a forge the flags are enough.
 func (o reviewOptions) detect() (forge.Target, error) {
-	given := o.target
+	given := o.given()
 	if o.dryRun {
 		given.TokenVariable = "none" // nothing asks for it
 	}
-	target, err := forge.Detect(forge.Environment{Getenv: os.Getenv, Files: os.DirFS("/")}, given)
+	target, err := forge.Detect(environment(), given)
 	if err != nil && o.dryRun && o.target.Base != "" {
-		target, err = o.target, nil
+		target, err = o.given(), nil
 		target.Head = cmp.Or(target.Head, "HEAD")
 	}
 	switch {
@@ -137,18 +128,6 @@ func (o reviewOptions) detect() (forge.Target, error) {
 		return target, withHint(errors.New("no revision to compare with: the CI system tells none for this job"), "name it with --base")
 	}
 	return target, nil
-}
-
-func (o reviewOptions) client(target forge.Target) (*forge.Client, error) {
-	options := forge.Options{Token: forge.Token(os.Getenv(target.TokenVariable))}
-	if o.caFile != "" {
-		data, err := os.ReadFile(o.caFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the forge's CA: %w", err)
-		}
-		options.CA = data
-	}
-	return forge.New(target, options)
 }
 
 // marker tells this fleet's comment from those of others in the repository. A path
