@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,8 +63,17 @@ func Detect(e Environment, given Target) (Target, error) {
 // variables are what a CI system tells things by.
 type variables struct{ api, repository, head, token string }
 
+// CI tells whether this is a job of a CI system that [Detect] knows.
+func (e Environment) CI() bool {
+	return slices.ContainsFunc([]string{"GITEA_ACTIONS", "FORGEJO_ACTIONS", "GITHUB_ACTIONS", "GITLAB_CI", "TF_BUILD"}, e.isSet)
+}
+
+func (e Environment) isSet(name string) bool {
+	return strings.EqualFold(e.Getenv(name), "true") || e.Getenv(name) == "1"
+}
+
 func (e Environment) detect(given Target) (Target, variables, error) {
-	isSet := func(name string) bool { return strings.EqualFold(e.Getenv(name), "true") || e.Getenv(name) == "1" }
+	isSet := e.isSet
 	switch {
 	case isSet("GITEA_ACTIONS"), isSet("FORGEJO_ACTIONS"):
 		return e.actions(Gitea, given, "GITEA_TOKEN", "FORGEJO_TOKEN", "GITHUB_TOKEN")

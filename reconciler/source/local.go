@@ -45,6 +45,10 @@ func OpenLocal(dir string) (*Local, error) {
 	return local, nil
 }
 
+// Folder is where the repository was opened, below the root of its work tree; empty
+// for the root.
+func (l *Local) Folder() string { return l.folder }
+
 // below is the path of a folder in a tree that it is in, "" for its root.
 func below(root, dir string) (string, error) {
 	var real [2]string
