@@ -17,7 +17,7 @@ import (
 //go:embed all:starter all:ci
 var starterFiles embed.FS
 
-// ciSystems are the folders of ci, each with the file of one CI system.
+// ciSystems are the folders of ci, each with the files of one CI system.
 var ciSystems = []string{"github", "gitlab", "gitea", "azure"}
 
 func newInit(p *printer) *cobra.Command {
@@ -26,8 +26,8 @@ func newInit(p *printer) *cobra.Command {
 		Use:   "init DIR",
 		Short: "Write a fleet repository to start from",
 		Long: `Write a fleet repository to start from: a network, one member, a README and a
-CI workflow that validates and renders every change and reviews pull requests. DIR
-may exist; no file in it is overwritten.`,
+CI workflow that validates and renders every change, reviews pull requests, and opens
+them for upgrades once a week. DIR may exist; no file in it is overwritten.`,
 		Example: "  isthmus init my-fleet\n  isthmus init my-fleet --ci gitlab",
 		Args:    oneArg,
 		RunE:    func(_ *cobra.Command, args []string) error { return initFleet(p, args[0], ci) },
