@@ -352,6 +352,7 @@ func (f *forgeRig) actions(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(starter, workflow))
 	check(t, err)
 	check(t, f.repository.Write(workflow, string(content)))
+	check(t, f.repository.Replace(memberFile(east), "ring: rest", "ring: canary")) // else there is nothing to comment on
 	head := f.push("actions", "A workflow")
 	_, number := f.pull("actions")
 
