@@ -28,15 +28,7 @@ type resources struct {
 type delivered struct {
 	manifest *fleet.Manifest
 	object   bundle.Object
-	id       identity
-}
-
-// identity is what makes an object that object on a cluster.
-type identity struct{ group, kind, namespace, name string }
-
-func identify(object bundle.Object) identity {
-	gvk := object.Object.GroupVersionKind()
-	return identity{gvk.Group, gvk.Kind, object.Object.GetNamespace(), object.Object.GetName()}
+	id       bundle.Identity
 }
 
 // newResources makes the objects of the planned members' networks, once for all
@@ -54,7 +46,7 @@ func newResources(f *fleet.Fleet, decisions []plan.Decision) (*resources, error)
 			if err != nil {
 				return nil, fmt.Errorf("deliver manifests of network %q: %w", name, err)
 			}
-			r.manifests[name] = append(r.manifests[name], delivered{manifest, object, identify(object)})
+			r.manifests[name] = append(r.manifests[name], delivered{manifest, object, bundle.IdentityOf(object.Object)})
 		}
 	}
 	return r, nil
@@ -67,9 +59,9 @@ func (r *resources) add(d plan.Decision, drafts []ambient.Draft) []ambient.Draft
 	if len(all) == 0 {
 		return drafts
 	}
-	rendered := make(map[identity]bool, len(drafts))
+	rendered := make(map[bundle.Identity]bool, len(drafts))
 	for _, draft := range drafts {
-		rendered[identify(draft.Object)] = true
+		rendered[bundle.IdentityOf(draft.Object.Object)] = true
 	}
 	out := slices.Clone(drafts)
 	for _, own := range all {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Stage is a step of delivery: a stage is applied when the one before it is
@@ -84,7 +85,7 @@ func NewObject(stage Stage, object *unstructured.Unstructured) (Object, error) {
 	// Encoding a map sorts its keys: equal objects have equal bytes.
 	canonical, err := json.Marshal(object.Object)
 	if err != nil {
-		return Object{}, fmt.Errorf("encode %s: %w", identify(object), err)
+		return Object{}, fmt.Errorf("encode %s: %w", IdentityOf(object), err)
 	}
 	sum := sha256.Sum256(canonical)
 	return Object{Stage: stage, Object: object, Digest: formatDigest(sum[:])}, nil
@@ -124,8 +125,8 @@ func New(target Target, objects []Object) (Bundle, error) {
 	}
 	slices.SortFunc(sorted, compare)
 	for i := 1; i < len(sorted); i++ {
-		if identify(sorted[i-1].Object) == identify(sorted[i].Object) {
-			return Bundle{}, fmt.Errorf("bundle of member %q: %s is in it twice", target.Member, identify(sorted[i].Object))
+		if IdentityOf(sorted[i-1].Object) == IdentityOf(sorted[i].Object) {
+			return Bundle{}, fmt.Errorf("bundle of member %q: %s is in it twice", target.Member, IdentityOf(sorted[i].Object))
 		}
 	}
 	return Bundle{
@@ -141,13 +142,13 @@ func complete(objects []Object) error {
 	for i, object := range objects {
 		gvk := object.Object.GroupVersionKind()
 		if gvk.Group == "" && gvk.Kind == "Secret" {
-			return fmt.Errorf("%s: a bundle contains no secrets", identify(object.Object))
+			return fmt.Errorf("%s: a bundle contains no secrets", IdentityOf(object.Object))
 		}
 		if component(object) == "" {
-			return fmt.Errorf("%s: no label %q", identify(object.Object), ComponentLabel)
+			return fmt.Errorf("%s: no label %q", IdentityOf(object.Object), ComponentLabel)
 		}
 		if !slices.Contains(Stages, object.Stage) {
-			return fmt.Errorf("%s: unknown stage %q", identify(object.Object), object.Stage)
+			return fmt.Errorf("%s: unknown stage %q", IdentityOf(object.Object), object.Stage)
 		}
 		if object.Digest != "" {
 			continue
@@ -184,15 +185,25 @@ func digest(target Target, objects []Object) string {
 
 func formatDigest(sum []byte) string { return "sha256:" + hex.EncodeToString(sum) }
 
-// identify returns what makes an object that object on a cluster: its version
-// is not part of it.
-func identify(object *unstructured.Unstructured) string {
-	gvk := object.GroupVersionKind()
-	name := object.GetName()
-	if namespace := object.GetNamespace(); namespace != "" {
-		name = namespace + "/" + name
+// Identity is what makes an object that object on a cluster: its version is not part of
+// it.
+type Identity struct {
+	schema.GroupKind
+	Namespace, Name string
+}
+
+// IdentityOf an object.
+func IdentityOf(object *unstructured.Unstructured) Identity {
+	return Identity{object.GroupVersionKind().GroupKind(), object.GetNamespace(), object.GetName()}
+}
+
+// String is "Kind.group namespace/name".
+func (i Identity) String() string {
+	name := i.Name
+	if i.Namespace != "" {
+		name = i.Namespace + "/" + name
 	}
-	return gvk.GroupKind().String() + " " + name
+	return i.GroupKind.String() + " " + name
 }
 
 func component(object Object) Component {

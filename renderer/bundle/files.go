@@ -253,7 +253,7 @@ func (w *writer) addObjects(b Bundle) error {
 			resources[path.Join("..", "..", shared)] = true
 			continue
 		case !ok:
-			return fmt.Errorf("%s: unknown component %q", identify(object.Object), component(object))
+			return fmt.Errorf("%s: unknown component %q", IdentityOf(object.Object), component(object))
 		}
 		name := path.Join(folder, b.fileName(object))
 		if err := w.addObject(path.Join(dir, name), object); err != nil {
@@ -306,7 +306,7 @@ func (w *writer) encode(object Object) ([]byte, error) {
 	// Straight from the map: going by JSON and back costs as much again.
 	document, err := yamlv2.Marshal(object.Object.Object)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", identify(object.Object), err)
+		return nil, fmt.Errorf("encode %s: %w", IdentityOf(object.Object), err)
 	}
 	document = bytes.Clone(document) // without the room that was left to grow
 	w.encoded.now.Store(object.Digest, document)

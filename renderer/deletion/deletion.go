@@ -23,40 +23,32 @@ const (
 	named = 5
 )
 
-// identity of an object, the same in every version of its kind.
-type identity struct{ group, kind, namespace, name string }
-
-func identityOf(o *unstructured.Unstructured) identity {
-	kind := o.GroupVersionKind()
-	return identity{kind.Group, kind.Kind, o.GetNamespace(), o.GetName()}
+// object that a commit deletes from one member.
+type object struct {
+	bundle.Identity
+	member string
 }
 
 // protected kinds take along what is not ours: a namespace all that is in it, a
 // CRD all objects of its kind, the CA every workload's identity.
-func (i identity) protected() bool {
-	switch i.kind {
+func (o object) protected() bool {
+	switch o.Kind {
 	case "Namespace":
-		return i.group == ""
+		return o.Group == ""
 	case "CustomResourceDefinition":
 		return true
 	case "Secret":
-		return i.group == "" && i.name == "cacerts"
+		return o.Group == "" && o.Name == "cacerts"
 	}
 	return false
 }
 
-// object that a commit deletes from one member.
-type object struct {
-	identity
-	member string
-}
-
 func (o object) String() string {
-	name := o.name
-	if o.namespace != "" {
-		name = o.namespace + "/" + name
+	name := o.Name
+	if o.Namespace != "" {
+		name = o.Namespace + "/" + name
 	}
-	return o.kind + " " + name + " on " + o.member
+	return o.Kind + " " + name + " on " + o.member
 }
 
 // Deletions are the objects that a commit deletes from the members of one network.
@@ -80,19 +72,19 @@ func Of(network string, before, after map[string]bundle.Bundle) Deletions {
 		if was.Digest != "" && was.Digest == is.Digest {
 			continue
 		}
-		stays := map[identity]bool{}
+		stays := map[bundle.Identity]bool{}
 		for _, o := range is.Objects {
-			stays[identityOf(o.Object)] = true
+			stays[bundle.IdentityOf(o.Object)] = true
 		}
 		for _, o := range was.Objects {
-			if id := identityOf(o.Object); !stays[id] && !Released(o.Object) {
+			if id := bundle.IdentityOf(o.Object); !stays[id] && !Released(o.Object) {
 				d.objects = append(d.objects, object{id, name})
 			}
 		}
 	}
 	slices.SortFunc(d.objects, func(a, b object) int {
 		// Protected ones first: they are what a person has to see.
-		return cmp.Or(first(a.protected(), b.protected()), cmp.Compare(a.member, b.member), cmp.Compare(a.String(), b.String()), cmp.Compare(a.group, b.group))
+		return cmp.Or(first(a.protected(), b.protected()), cmp.Compare(a.member, b.member), cmp.Compare(a.String(), b.String()), cmp.Compare(a.Group, b.Group))
 	})
 	return d
 }
@@ -158,7 +150,7 @@ func TooMany(lost, had, percent int) bool {
 func (d Deletions) Token() string {
 	sum := sha256.New()
 	for _, o := range d.objects {
-		_, _ = fmt.Fprintf(sum, "%q %q %q %q %q\n", o.member, o.group, o.kind, o.namespace, o.name)
+		_, _ = fmt.Fprintf(sum, "%q %q %q %q %q\n", o.member, o.Group, o.Kind, o.Namespace, o.Name)
 	}
 	return "objects-" + hex.EncodeToString(sum.Sum(nil))[:12]
 }

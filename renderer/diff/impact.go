@@ -157,18 +157,18 @@ func (s *scene) ringRank(r RingImpact) int {
 
 func (s *scene) restarts() []Restart {
 	var out []Restart
-	at := map[identity]int{}
+	at := map[bundle.Identity]int{}
 	s.each(func(name string, _, _ view) {
 		for _, c := range s.changes[name] {
 			if !c.restarts {
 				continue
 			}
-			id := identityOf(c.object())
+			id := bundle.IdentityOf(c.object())
 			i, known := at[id]
 			if !known {
 				i = len(out)
 				at[id] = i
-				out = append(out, Restart{Component: c.component(), Kind: c.object().GetKind(), Namespace: id.namespace, Name: id.name})
+				out = append(out, Restart{Component: c.component(), Kind: c.object().GetKind(), Namespace: id.Namespace, Name: id.Name})
 			}
 			out[i].Members = append(out[i].Members, name)
 		}

@@ -141,8 +141,9 @@ func guardStops(s *scene, report func(Effect)) {
 		}
 		stops(r.Network, fmt.Sprintf("%d members leave (%s) and no more than %d may: name those that are meant in spec.deletionGuard.allow", len(r.Members), listed(r.Members), r.Limit))
 	}
+	before, after := byMember(s.base.Bundles), byMember(s.head.Bundles)
 	for _, n := range s.base.Fleet.Networks {
-		if why := s.guardedObjects(n.Name); why != "" {
+		if why := guardedObjects(s.head.Fleet.Network(n.Name), before, after); why != "" {
 			stops(n.Name, why)
 		}
 	}
@@ -150,14 +151,13 @@ func guardStops(s *scene, report func(Effect)) {
 
 // guardedObjects says why the objects of members that stay are too many to go; empty
 // where they are not.
-func (s *scene) guardedObjects(network string) string {
-	after := s.head.Fleet.Network(network)
-	if after == nil || after.Spec.DeletionGuard.ObjectsPercent == nil {
+func guardedObjects(network *v1alpha1.ApplicationNetwork, before, after map[string]bundle.Bundle) string {
+	if network == nil || network.Spec.DeletionGuard.ObjectsPercent == nil {
 		return ""
 	}
-	gone := deletion.Of(network, byMember(s.base.Bundles), byMember(s.head.Bundles))
-	why, token := gone.Excess(int(*after.Spec.DeletionGuard.ObjectsPercent)), gone.Token()
-	if why == "" || slices.Contains(after.Spec.DeletionGuard.Allow, token) {
+	gone := deletion.Of(network.Name, before, after)
+	why, token := gone.Excess(int(*network.Spec.DeletionGuard.ObjectsPercent)), gone.Token()
+	if why == "" || slices.Contains(network.Spec.DeletionGuard.Allow, token) {
 		return ""
 	}
 	return fmt.Sprintf("it deletes %s: %s (%s): if that is meant, put %q into spec.deletionGuard.allow, which allows just these",

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/isthmus-mesh/isthmus/renderer/bundle"
 	"github.com/isthmus-mesh/isthmus/renderer/deletion"
@@ -99,16 +98,6 @@ func (c change) component() bundle.Component {
 	return bundle.Component(c.object().GetLabels()[bundle.ComponentLabel])
 }
 
-// identity is what makes an object that object on a cluster.
-type identity struct {
-	schema.GroupKind
-	namespace, name string
-}
-
-func identityOf(object *unstructured.Unstructured) identity {
-	return identity{object.GroupVersionKind().GroupKind(), object.GetNamespace(), object.GetName()}
-}
-
 // comparer keeps what it has worked out: members of one release share most of
 // their objects.
 type comparer struct {
@@ -125,13 +114,13 @@ func (c *comparer) bundles(before, after bundle.Bundle) []change {
 	if before.Digest == after.Digest {
 		return nil
 	}
-	old := make(map[identity]bundle.Object, len(before.Objects))
+	old := make(map[bundle.Identity]bundle.Object, len(before.Objects))
 	for _, o := range before.Objects {
-		old[identityOf(o.Object)] = o
+		old[bundle.IdentityOf(o.Object)] = o
 	}
 	var out []change
 	for _, o := range after.Objects {
-		id := identityOf(o.Object)
+		id := bundle.IdentityOf(o.Object)
 		was, existed := old[id]
 		delete(old, id)
 		switch {
@@ -142,7 +131,7 @@ func (c *comparer) bundles(before, after bundle.Bundle) []change {
 		}
 	}
 	for _, o := range slices.Backward(before.Objects) {
-		if _, gone := old[identityOf(o.Object)]; gone {
+		if _, gone := old[bundle.IdentityOf(o.Object)]; gone {
 			action := Remove
 			if deletion.Released(o.Object) {
 				action = Release
@@ -267,8 +256,8 @@ func (c ObjectChange) identify() string {
 
 // keyOf is equal for changes that are the same thing on different members.
 func keyOf(c change, fields []FieldChange) string {
-	id := identityOf(c.object())
-	parts := []string{string(c.action), id.String(), id.namespace, id.name}
+	id := bundle.IdentityOf(c.object())
+	parts := []string{string(c.action), id.String()}
 	for _, f := range fields {
 		parts = append(parts, f.Path, f.Before, f.After)
 	}
