@@ -117,7 +117,7 @@ func (c *Client) comment(ctx context.Context, pullRequest int, marker, body stri
 				outcome = Created
 			}
 			continue
-		case same(ours[0].body, text):
+		case Same(ours[0].body, text):
 			return cmp.Or(outcome, Unchanged), c.tidy(ctx, pullRequest, ours[1:])
 		}
 		if err := c.dialect.edit(ctx, pullRequest, ours[0].id, text); err == nil {
@@ -177,8 +177,8 @@ func refused(err error) bool {
 	return errors.As(err, &answer) && answer.Status < 500 && answer.Status != http.StatusRequestTimeout
 }
 
-// same compares texts as forges keep them: line ends and outer space may differ.
-func same(a, b string) bool {
+// Same compares texts as forges keep them: line ends and outer space may differ.
+func Same(a, b string) bool {
 	normal := func(s string) string { return strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n")) }
 	return normal(a) == normal(b)
 }

@@ -109,7 +109,7 @@ func (c *Client) edit(ctx context.Context, have, want Pull, created bool) (Pull,
 	if created {
 		outcome = Created
 	}
-	if have.Title == want.Title && same(have.Body, want.Body) {
+	if have.Title == want.Title && Same(have.Body, want.Body) {
 		return have, outcome, nil
 	}
 	have.Title, have.Body = want.Title, want.Body

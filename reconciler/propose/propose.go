@@ -143,7 +143,7 @@ func (s Session) would(result Result, step Step, have Have, want forge.Pull) Res
 	result.Outcome = Created
 	if open := have.open(); open != nil {
 		result.Pull, result.URL, result.Outcome = open.Number, open.URL, Unchanged
-		if step.Push || open.Title != want.Title || strings.TrimSpace(strings.ReplaceAll(open.Body, "\r\n", "\n")) != strings.TrimSpace(want.Body) {
+		if step.Push || open.Title != want.Title || !forge.Same(open.Body, want.Body) {
 			result.Outcome = Updated
 		}
 	}

@@ -92,6 +92,20 @@ func (p *Pull) apply(c change) {
 	}
 }
 
+// changePull answers a change of a pull request with a status and what it is then.
+func (s *Server) changePull(status int, render func(Pull) map[string]any) func(http.ResponseWriter, *http.Request, Account) {
+	return func(w http.ResponseWriter, r *http.Request, _ Account) {
+		in, ok := body[change](w, r)
+		if !ok {
+			return
+		}
+		if p := s.pull(w, r); p != nil {
+			p.apply(in)
+			answer(w, status, render(*p))
+		}
+	}
+}
+
 func (s *Server) githubPulls(mux *http.ServeMux, repository string, gitea bool) {
 	render := func(p Pull) map[string]any {
 		const ours, fork = 1, 2
@@ -150,16 +164,7 @@ func (s *Server) githubPulls(mux *http.ServeMux, repository string, gitea bool) 
 			answer(w, http.StatusCreated, render(s.pulls[len(s.pulls)-1]))
 		}
 	})
-	s.handle(mux, "PATCH "+repository+"/pulls/{pr}", func(w http.ResponseWriter, r *http.Request, _ Account) {
-		in, ok := body[change](w, r)
-		if !ok {
-			return
-		}
-		if p := s.pull(w, r); p != nil {
-			p.apply(in)
-			answer(w, map[bool]int{false: http.StatusOK, true: http.StatusCreated}[gitea], render(*p))
-		}
-	})
+	s.handle(mux, "PATCH "+repository+"/pulls/{pr}", s.changePull(map[bool]int{false: http.StatusOK, true: http.StatusCreated}[gitea], render))
 }
 
 func (s *Server) gitlabPulls(mux *http.ServeMux, project string) {
@@ -196,16 +201,7 @@ func (s *Server) gitlabPulls(mux *http.ServeMux, project string) {
 			answer(w, http.StatusCreated, render(s.pulls[len(s.pulls)-1]))
 		}
 	})
-	s.handle(mux, "PUT "+project+"/merge_requests/{pr}", func(w http.ResponseWriter, r *http.Request, _ Account) {
-		in, ok := body[change](w, r)
-		if !ok {
-			return
-		}
-		if p := s.pull(w, r); p != nil {
-			p.apply(in)
-			answer(w, http.StatusOK, render(*p))
-		}
-	})
+	s.handle(mux, "PUT "+project+"/merge_requests/{pr}", s.changePull(http.StatusOK, render))
 }
 
 func (s *Server) azurePulls(mux *http.ServeMux, repository string) {
@@ -250,14 +246,5 @@ func (s *Server) azurePulls(mux *http.ServeMux, repository string) {
 			answer(w, http.StatusCreated, render(s.pulls[len(s.pulls)-1]))
 		}
 	})
-	s.azureHandle(mux, "PATCH "+repository+"/pullrequests/{pr}", func(w http.ResponseWriter, r *http.Request, _ Account) {
-		in, ok := body[change](w, r)
-		if !ok {
-			return
-		}
-		if p := s.pull(w, r); p != nil {
-			p.apply(in)
-			answer(w, http.StatusOK, render(*p))
-		}
-	})
+	s.azureHandle(mux, "PATCH "+repository+"/pullrequests/{pr}", s.changePull(http.StatusOK, render))
 }
