@@ -76,12 +76,21 @@ func (l *Local) Snapshot(revision, folder string) (Snapshot, error) {
 		return Snapshot{}, &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("%q is no revision of a whole commit", revision),
 			Hint: "name the folder by itself"}
 	}
+	hash, missing := l.resolve(revision)
+	if missing != nil {
+		missing.Hint = "`git fetch` brings it; a checkout in CI needs the history of both commits (fetch-depth: 0)"
+		return Snapshot{}, missing
+	}
+	return l.read(hash, folder)
+}
+
+// resolve finds the commit that a name stands for.
+func (l *Local) resolve(revision string) (plumbing.Hash, *Error) {
 	hash, err := l.repository.ResolveRevision(plumbing.Revision(revision))
 	if err != nil {
-		return Snapshot{}, &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("the repository has no revision %q", revision),
-			Hint: "`git fetch` brings it; a checkout in CI needs the history of both commits (fetch-depth: 0)", Err: resolved(err)}
+		return plumbing.ZeroHash, &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("the repository has no revision %q", revision), Err: resolved(err)}
 	}
-	return l.read(*hash, folder)
+	return *hash, nil
 }
 
 // resolved leaves out what only says that there is no such revision.
@@ -97,11 +106,12 @@ func resolved(err error) error {
 func (l *Local) MergeBase(base, head string) (string, error) {
 	var commits [2]*object.Commit
 	for i, revision := range []string{base, head} {
-		hash, err := l.repository.ResolveRevision(plumbing.Revision(revision))
-		if err != nil {
-			return "", &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("the repository has no revision %q", revision), Err: resolved(err)}
+		hash, missing := l.resolve(revision)
+		if missing != nil {
+			return "", missing
 		}
-		if commits[i], err = l.repository.CommitObject(*hash); err != nil {
+		var err error
+		if commits[i], err = l.repository.CommitObject(hash); err != nil {
 			return "", fmt.Errorf("read commit %q: %w", revision, err)
 		}
 	}
@@ -118,11 +128,11 @@ func (l *Local) MergeBase(base, head string) (string, error) {
 func (l *Local) Same(before, after, folder string) (bool, error) {
 	var hashes [2]plumbing.Hash
 	for i, revision := range []string{before, after} {
-		hash, err := l.repository.ResolveRevision(plumbing.Revision(revision))
-		if err != nil {
-			return false, &Error{Reason: ReasonCommitNotFound, Message: fmt.Sprintf("the repository has no revision %q", revision), Err: resolved(err)}
+		hash, missing := l.resolve(revision)
+		if missing != nil {
+			return false, missing
 		}
-		_, tree, err := l.tree(*hash, folder)
+		_, tree, err := l.tree(hash, folder)
 		if ReasonOf(err) == ReasonPathNotFound {
 			return false, nil
 		}
