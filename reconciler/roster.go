@@ -60,10 +60,7 @@ func (r *roster) handler() cache.ResourceEventHandlerDetailedFuncs {
 			}
 		},
 		DeleteFunc: func(o any) {
-			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = unknown.Obj
-			}
-			if m, ok := o.(*v1alpha1.Member); ok {
+			if m, ok := lastState(o).(*v1alpha1.Member); ok {
 				r.replace(m, nil, true)
 			}
 		},
@@ -98,4 +95,12 @@ func (r *roster) replace(before, after *v1alpha1.Member, tell bool) {
 
 func networkOf(m *v1alpha1.Member) types.NamespacedName {
 	return types.NamespacedName{Namespace: m.Namespace, Name: m.Spec.ApplicationNetwork}
+}
+
+// lastState is what an object that was deleted was last known to be.
+func lastState(o any) any {
+	if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		return unknown.Obj
+	}
+	return o
 }

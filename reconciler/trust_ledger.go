@@ -93,10 +93,7 @@ func (l *ledger) handler() cache.ResourceEventHandlerFuncs {
 		AddFunc:    func(o any) { l.observe(o) },
 		UpdateFunc: func(_, o any) { l.observe(o) },
 		DeleteFunc: func(o any) {
-			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = unknown.Obj
-			}
-			if m, ok := o.(*v1alpha1.Member); ok {
+			if m, ok := lastState(o).(*v1alpha1.Member); ok {
 				l.forget(types.NamespacedName{Namespace: m.Namespace, Name: m.Name})
 			}
 		},
@@ -128,10 +125,7 @@ func (l *ledger) turns() cache.ResourceEventHandlerFuncs {
 		AddFunc:    func(o any) { l.turn(o) },
 		UpdateFunc: func(_, o any) { l.turn(o) },
 		DeleteFunc: func(o any) {
-			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = unknown.Obj
-			}
-			if network, ok := o.(*v1alpha1.ApplicationNetwork); ok {
+			if network, ok := lastState(o).(*v1alpha1.ApplicationNetwork); ok {
 				forgetNetwork(network.Name)
 			}
 		},
